@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frame, Instances and Segmentation: the values that flow through the package, checked at birth."""
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import find_objects
+
+VOID = 255
+"""Class id of an unlabelled pixel."""
+
+
+def _check(array: NDArray[np.generic], *, name: str, dtype: type[np.generic],
+           shape: tuple[int | None, ...]) -> None:
+    """Raise ValueError unless an array has the dtype and shape (None: any length)."""
+    fits = array.ndim == len(shape) and all(
+        want is None or have == want for have, want in zip(array.shape, shape, strict=True))
+    if not fits or array.dtype != dtype:
+        wanted = '(' + ', '.join('n' if side is None else str(side) for side in shape) + ')'
+        raise ValueError(f'{name} is {array.dtype} {array.shape}, '
+                         f'expected {np.dtype(dtype)} {wanted}')
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One camera image."""
+
+    image: NDArray[np.uint8]  # (H, W, 3) RGB
+    stamp: int  # ns
+    frame_id: str
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where a field breaks its contract."""
+        _check(self.image, name='image', dtype=np.uint8, shape=(None, None, 3))
+
+
+@dataclass(frozen=True, eq=False)
+class Instances:
+    """A struct of arrays: row i is the object with value i + 1 in the instance map."""
+
+    boxes: NDArray[np.float32]  # (N, 4) x_min y_min x_max y_max, pixels, half-open, tight
+    class_ids: NDArray[np.uint8]  # (N,)
+    scores: NDArray[np.float32]  # (N,) in [0, 1]
+    track_ids: NDArray[np.int64]  # (N,) 0 = not tracked
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where a field breaks its contract."""
+        count = len(self.scores)
+        _check(self.boxes, name='boxes', dtype=np.float32, shape=(count, 4))
+        _check(self.class_ids, name='class_ids', dtype=np.uint8, shape=(count,))
+        _check(self.scores, name='scores', dtype=np.float32, shape=(count,))
+        _check(self.track_ids, name='track_ids', dtype=np.int64, shape=(count,))
+
+    def __len__(self) -> int:
+        """Count the instances."""
+        return len(self.scores)
+
+    @staticmethod
+    def empty() -> Instances:
+        """Return no instances."""
+        return Instances(
+            boxes=np.zeros((0, 4), np.float32),
+            class_ids=np.zeros(0, np.uint8),
+            scores=np.zeros(0, np.float32),
+            track_ids=np.zeros(0, np.int64),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """What one frame shows: a class for each pixel and the instances among them.
+
+    Semantic-only results have no instances; instance-only results are void outside of theirs.
+    A thing pixel that no instance owns keeps its class and has instance 0.
+    """
+
+    class_map: NDArray[np.uint8]  # (H, W) class ids, 255 = void
+    instance_map: NDArray[np.int32]  # (H, W) 1 + row in instances, 0 = none
+    instances: Instances
+    confidence: NDArray[np.uint8] | None = None  # (H, W) round(255 p), 0 on void
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where shapes and types disagree; contents are the tests' business."""
+        height, width = self.class_map.shape
+        _check(self.class_map, name='class_map', dtype=np.uint8, shape=(height, width))
+        _check(self.instance_map, name='instance_map', dtype=np.int32, shape=(height, width))
+        if self.confidence is not None:
+            _check(self.confidence, name='confidence', dtype=np.uint8, shape=(height, width))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Return (height, width) in pixels."""
+        height, width = self.class_map.shape
+        return height, width
+
+
+def tight_boxes(instance_map: NDArray[np.int32], count: int) -> NDArray[np.float32]:
+    """Return the (count, 4) half-open boxes of ids 1..count; an id without pixels has zeros."""
+    # find_objects is one pass in C, and independent of how many ids there are
+    boxes = np.zeros((count, 4), np.float32)
+    for row, slices in enumerate(find_objects(instance_map, max_label=count)):
+        if slices is not None:
+            rows, columns = slices
+            boxes[row] = columns.start, rows.start, columns.stop, rows.stop
+    return boxes
+
+
+def segmentation_from_map(
+    *,
+    class_map: NDArray[np.uint8],
+    instance_map: NDArray[np.int32],
+    class_ids: Iterable[int] | NDArray[np.uint8],
+    scores: Iterable[float] | NDArray[np.float32],
+    confidence: NDArray[np.uint8] | None = None,
+) -> Segmentation:
+    """Build a Segmentation from a map with values 0..N; rows without a pixel are dropped.
+
+    class_ids and scores have length N, row i speaks of value i + 1. Values are renumbered
+    without gaps and boxes are measured on the map, so array and map cannot disagree.
+    """
+    class_ids = np.asarray(class_ids, np.uint8).reshape(-1)
+    scores = np.asarray(scores, np.float32).reshape(-1)
+    boxes = tight_boxes(instance_map, len(scores))
+    present = boxes[:, 2] > boxes[:, 0]
+    if not present.all():
+        new_value = np.zeros(len(scores) + 1, np.int32)
+        new_value[1:][present] = np.arange(1, present.sum() + 1)
+        instance_map = new_value[instance_map]
+    instances = Instances(
+        boxes=boxes[present],
+        class_ids=class_ids[present],
+        scores=scores[present],
+        track_ids=np.zeros(int(present.sum()), np.int64),
+    )
+    return Segmentation(class_map=class_map, instance_map=instance_map, instances=instances,
+                        confidence=confidence)

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every model family offers: the Model protocol, what a user may ask of it, what it is."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+import torch
+
+from seg_ros.core.labels import LabelSet
+from seg_ros.core.types import Segmentation
+
+
+class Task(StrEnum):
+    """The three kinds of segmentation."""
+
+    SEMANTIC = 'semantic'
+    INSTANCE = 'instance'
+    PANOPTIC = 'panoptic'
+
+
+ALL_TASKS = frozenset(Task)
+
+
+class ModelError(Exception):
+    """A model that cannot be loaded or run: one sentence that names it, the reason, a remedy."""
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """What a user may ask of a model."""
+
+    device: torch.device = torch.device('cpu')
+    confidence: bool = False  # fill Segmentation.confidence
+    score_threshold: float = 0.5  # instances below it are not reported
+    min_area: int = 0  # pixels; smaller instances are not reported
+    weights: str = ''  # a file that replaces the family's own weights
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """A line of `seg_ros models`."""
+
+    spec: str  # what the user types
+    tasks: frozenset[Task]
+    parameters: int
+    license: str  # of the weights
+    summary: str  # one phrase
+
+
+class Model(Protocol):
+    """A loaded model. Called from one thread."""
+
+    label_set: LabelSet
+    tasks: frozenset[Task]
+    sha256: str  # of the weight bytes that were parsed; empty where there are none
+
+    def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Segmentation]:
+        """Segment (H, W, 3) uint8 RGB images, each at its own size; raise ModelError."""
+        ...
