@@ -53,10 +53,19 @@ class Instances:
         _check(self.class_ids, name='class_ids', dtype=np.uint8, shape=(count,))
         _check(self.scores, name='scores', dtype=np.float32, shape=(count,))
         _check(self.track_ids, name='track_ids', dtype=np.int64, shape=(count,))
+        if self.track_ids.any() and (
+                self.track_ids.min() < 1 or len(np.unique(self.track_ids)) < count):
+            raise ValueError(f'track_ids {self.track_ids.tolist()}, '
+                             'expected all 0 or positive and unique')
 
     def __len__(self) -> int:
         """Count the instances."""
         return len(self.scores)
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """Return the (N,) published ids: track ids, or 1..N in a frame that is not tracked."""
+        return self.track_ids if self.track_ids.any() else np.arange(1, len(self) + 1)
 
     @staticmethod
     def empty() -> Instances:
@@ -89,6 +98,12 @@ class Segmentation:
         _check(self.instance_map, name='instance_map', dtype=np.int32, shape=(height, width))
         if self.confidence is not None:
             _check(self.confidence, name='confidence', dtype=np.uint8, shape=(height, width))
+
+    def id_map(self) -> NDArray[np.int32]:
+        """Return the (H, W) published id of each pixel, 0 = none."""
+        if not self.instances.track_ids.any():
+            return self.instance_map
+        return np.concatenate(([0], self.instances.ids)).astype(np.int32)[self.instance_map]
 
     @property
     def size(self) -> tuple[int, int]:

@@ -57,6 +57,7 @@ class Model(Protocol):
 
     label_set: LabelSet
     tasks: frozenset[Task]
+    options: ModelOptions  # thresholds may be replaced between two calls of predict
     sha256: str  # of the weight bytes that were parsed; empty where there are none
 
     def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Segmentation]:

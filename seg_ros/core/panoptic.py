@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lays instances over a semantic map, and packs class and instance into one number."""
+from __future__ import annotations
+
+from dataclasses import replace
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seg_ros.core.labels import ClassRemap, LabelSet
+from seg_ros.core.types import segmentation_from_map, Segmentation, VOID
+
+INSTANCE_LIMIT = 1 << 15
+"""Packed instance values stay below this, so that a signed 32-bit pixel never turns negative."""
+CITYSCAPES_FACTOR = 1000
+
+
+class PanopticEncoding(StrEnum):
+    """How class and instance share one int32."""
+
+    INSTANCE_HIGH = 'instance_high'  # (instance << 16) | class: SemanticKITTI, Hydra's receiver
+    CLASS_HIGH = 'class_high'  # (class << 16) | instance: MIT semantic_inference
+    CITYSCAPES = 'cityscapes'  # class * 1000 + k with an instance, else the bare class
+
+
+def fuse(*, semantic: Segmentation, instance: Segmentation, fused: ClassRemap) -> Segmentation:
+    """Lay an instance result over a semantic one of the same size.
+
+    The merge of Kirillov et al. 2019 ("Panoptic Segmentation", section 7) after its overlap
+    rule, which the instance model has applied while masks existed: each instance keeps its
+    pixels, the semantic class stays where none is. `fused` maps the instance model's class ids
+    into the fused label set; instances of a class that it drops are dropped. A semantic thing
+    pixel without an instance keeps its class.
+    """
+    if semantic.size != instance.size:
+        raise ValueError(f'semantic map is {semantic.size}, instance map is {instance.size}, '
+                         'expected one size')
+    class_ids = fused.table[instance.instances.class_ids]
+    owner = np.concatenate(([False], class_ids != VOID))[instance.instance_map]
+    instance_map = np.where(owner, instance.instance_map, 0).astype(np.int32)
+    class_of_value = np.concatenate(([VOID], class_ids)).astype(np.uint8)
+    return segmentation_from_map(
+        class_map=np.where(owner, class_of_value[instance_map], semantic.class_map),
+        instance_map=instance_map,
+        class_ids=class_ids,
+        scores=instance.instances.scores,
+        confidence=_fused_confidence(semantic, instance, owner),
+    )
+
+
+def _fused_confidence(semantic: Segmentation, instance: Segmentation,
+                      owner: NDArray[np.bool_]) -> NDArray[np.uint8] | None:
+    """Return an instance's score on its pixels and the semantic confidence elsewhere."""
+    if semantic.confidence is None:
+        return None
+    scores = np.concatenate(([0.0], instance.instances.scores))
+    bytes_of_value = np.round(255 * scores).astype(np.uint8)
+    return np.where(owner, bytes_of_value[instance.instance_map], semantic.confidence)
+
+
+def semantic_part(segmentation: Segmentation) -> Segmentation:
+    """Return the class map alone, as a semantic model gives it."""
+    return segmentation_from_map(
+        class_map=segmentation.class_map, instance_map=np.zeros_like(segmentation.instance_map),
+        class_ids=(), scores=(), confidence=segmentation.confidence)
+
+
+def instance_part(segmentation: Segmentation) -> Segmentation:
+    """Return the instances alone: void outside of them, as an instance model gives it."""
+    owned = segmentation.instance_map > 0
+    confidence = segmentation.confidence
+    return replace(
+        segmentation, class_map=np.where(owned, segmentation.class_map, np.uint8(VOID)),
+        confidence=None if confidence is None else np.where(owned, confidence, np.uint8(0)))
+
+
+def remap(segmentation: Segmentation, classes: ClassRemap) -> Segmentation:
+    """Return the segmentation in the user's classes; dropped classes become void, uncounted."""
+    class_ids = classes.table[segmentation.instances.class_ids]
+    counted = classes.label_set.is_thing()[class_ids]
+    class_map = classes.table[segmentation.class_map]
+    confidence = segmentation.confidence
+    if confidence is not None:
+        confidence = np.where(class_map == VOID, np.uint8(0), confidence)
+    return keep_instances(
+        replace(segmentation, class_map=class_map, confidence=confidence,
+                instances=replace(segmentation.instances, class_ids=class_ids)), counted)
+
+
+def keep_instances(segmentation: Segmentation, keep: NDArray[np.bool_]) -> Segmentation:
+    """Return the segmentation with only the instances of the (N,) mask; classes stay."""
+    if keep.all():
+        return segmentation
+    new_value = np.zeros(len(keep) + 1, np.int32)
+    new_value[1:][keep] = np.arange(1, keep.sum() + 1)
+    old = segmentation.instances
+    return replace(
+        segmentation, instance_map=new_value[segmentation.instance_map],
+        instances=replace(old, boxes=old.boxes[keep], class_ids=old.class_ids[keep],
+                          scores=old.scores[keep], track_ids=old.track_ids[keep]))
+
+
+def resize(segmentation: Segmentation, *, width: int, height: int) -> Segmentation:
+    """Return the segmentation at another size by nearest neighbour (pixel centres)."""
+    old_height, old_width = segmentation.size
+    if (old_height, old_width) == (height, width):
+        return segmentation
+    rows = ((2 * np.arange(height) + 1) * old_height // (2 * height))[:, None]
+    columns = ((2 * np.arange(width) + 1) * old_width // (2 * width))[None, :]
+    old = segmentation.instances
+    confidence = segmentation.confidence
+    resized = segmentation_from_map(
+        class_map=segmentation.class_map[rows, columns],
+        instance_map=segmentation.instance_map[rows, columns],
+        class_ids=old.class_ids, scores=old.scores,
+        confidence=None if confidence is None else confidence[rows, columns])
+    if not old.track_ids.any():
+        return resized
+    survived = np.isin(np.arange(1, len(old) + 1), segmentation.instance_map[rows, columns])
+    return replace(resized, instances=replace(resized.instances,
+                                              track_ids=old.track_ids[survived]))
+
+
+def fold_ids(ids: NDArray[np.int64], *, limit: int) -> NDArray[np.int64]:
+    """Return (N,) unique values in 1..limit-1: small ids stay, large ones wrap around.
+
+    Long-lived track ids outgrow the packed field; a wrapped value moves on to the next free one
+    while another id of the frame has it. Raises ValueError where the ids do not fit at all.
+    """
+    if len(ids) >= limit:
+        raise ValueError(f'{len(ids)} instances in one frame, expected below {limit}')
+    folded = np.where(ids < limit, ids, (ids - 1) % (limit - 1) + 1)
+    if len(np.unique(folded)) == len(folded):
+        return folded
+    taken = set(folded[ids < limit].tolist())
+    for row in np.flatnonzero(ids >= limit):
+        while int(folded[row]) in taken:
+            folded[row] = folded[row] % (limit - 1) + 1
+        taken.add(int(folded[row]))
+    return folded
+
+
+def check_encoding(encoding: PanopticEncoding, label_set: LabelSet) -> None:
+    """Raise ValueError where the encoding cannot carry the label set without ambiguity."""
+    if encoding is PanopticEncoding.CITYSCAPES and 0 in label_set.thing_ids:
+        raise ValueError(f'panoptic_encoding cityscapes cannot tell instances of class 0 '
+                         f'({label_set.names[0]!r}) from bare class ids, expected stuff there: '
+                         'reorder with `classes` or choose another encoding')
+
+
+def pack(segmentation: Segmentation, encoding: PanopticEncoding) -> NDArray[np.int32]:
+    """Return (H, W) class and instance in one number; void is class 255, no instance is 0."""
+    cityscapes = encoding is PanopticEncoding.CITYSCAPES
+    limit = CITYSCAPES_FACTOR + 1 if cityscapes else INSTANCE_LIMIT
+    classes = np.arange(VOID + 1, dtype=np.int32)
+    values = fold_ids(segmentation.instances.ids, limit=limit).astype(np.int32)
+    owners = segmentation.instances.class_ids.astype(np.int32)
+    if encoding is PanopticEncoding.INSTANCE_HIGH:
+        packed_instances = values << 16 | owners
+    elif encoding is PanopticEncoding.CLASS_HIGH:
+        classes, packed_instances = classes << 16, owners << 16 | values
+    else:
+        packed_instances = owners * CITYSCAPES_FACTOR + values - 1
+    # one table over classes and instances: the image is read and written once
+    table = np.concatenate((classes, packed_instances))
+    return table[segment_index(segmentation)]
+
+
+def segment_index(segmentation: Segmentation) -> NDArray[np.int32]:
+    """Return (H, W) indices into (256 classes, then N instances): which segment has a pixel."""
+    owned = segmentation.instance_map > 0
+    return np.where(owned, segmentation.instance_map + VOID, segmentation.class_map)
+
+
+def unpack(packed: NDArray[np.int32], encoding: PanopticEncoding
+           ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    """Return (class map, packed instance values) of `pack`'s output, 0 = no instance."""
+    if encoding is PanopticEncoding.INSTANCE_HIGH:
+        class_map, instance_map = packed & 0xFFFF, packed >> 16
+    elif encoding is PanopticEncoding.CLASS_HIGH:
+        class_map, instance_map = packed >> 16, packed & 0xFFFF
+    else:
+        bare = packed < CITYSCAPES_FACTOR
+        class_map = np.where(bare, packed, packed // CITYSCAPES_FACTOR)
+        instance_map = np.where(bare, 0, packed % CITYSCAPES_FACTOR + 1)
+    return class_map.astype(np.uint8), instance_map.astype(np.int32)
