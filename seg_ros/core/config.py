@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every parameter once: type, default, range and meaning.
+
+From here come the ROS declaration, the check of each value, and the table in the README.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+import math
+import re
+from typing import Any
+
+ParameterValue = bool | int | float | str | tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter as users see it."""
+
+    name: str
+    default: ParameterValue
+    meaning: str
+    minimum: float = -math.inf
+    maximum: float = math.inf
+    choices: tuple[str, ...] = ()
+    fixed: str = ''  # why it cannot change while the node is configured; empty = it can
+
+    @property
+    def kind(self) -> str:
+        """Return the type's name: bool, int, float, string or string[]."""
+        names = {bool: 'bool', int: 'int', float: 'float', str: 'string', tuple: 'string[]'}
+        return names[type(self.default)]
+
+    def check(self, value: object) -> ParameterValue:
+        """Return the value in this parameter's type, or raise ValueError with the rule."""
+        typed = self._typed(value)
+        if isinstance(typed, (int, float)) and not isinstance(typed, bool):
+            # written so that NaN fails as well
+            if not self.minimum <= typed <= self.maximum:
+                raise ValueError(f'{self.name} is {typed}, expected {self.range_text}')
+        if self.choices and typed not in self.choices:
+            raise ValueError(f'{self.name} is {typed!r}, expected {self.range_text}')
+        return typed
+
+    def _typed(self, value: object) -> ParameterValue:
+        """Return the value converted where nothing is lost: int to float, list to tuple."""
+        if isinstance(self.default, float) and type(value) is int:
+            return float(value)
+        if isinstance(self.default, tuple) and isinstance(value, Iterable) \
+                and not isinstance(value, (str, bytes)):
+            items = tuple(value)
+            if all(isinstance(item, str) for item in items):
+                return items
+        if type(value) is type(self.default) and not isinstance(value, tuple):
+            return value  # type: ignore[return-value]
+        raise ValueError(f'{self.name} is {value!r}, expected a {self.kind}')
+
+    @property
+    def range_text(self) -> str:
+        """Return the rule for people: `0.0 to 1.0`, `a, b or c`, or nothing."""
+        if self.choices:
+            return ' or '.join((', '.join(map(repr, self.choices[:-1])), repr(self.choices[-1])))
+        if math.isfinite(self.maximum):
+            return f'{self.minimum} to {self.maximum}'
+        return f'at least {self.minimum}' if math.isfinite(self.minimum) else ''
+
+
+_LOADED = 'the model is loaded with it: set it before configure'
+_CONNECTED = 'topics are made with it: set it before configure'
+
+
+def _parameter(default: ParameterValue, meaning: str, **rules: Any) -> Any:
+    """Declare a dataclass field that is a parameter."""
+    return field(default=default, metadata={'meaning': meaning, 'rules': rules})
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """Parameters `tracking.*`."""
+
+    enabled: bool = _parameter(
+        False, 'give instances ids that last over frames (not built yet: only false is accepted)')
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for what does not exist yet."""
+        if self.enabled:
+            raise ValueError('tracking.enabled is true, expected false: '
+                             'no tracker is built yet')
+
+
+@dataclass(frozen=True)
+class Config:
+    """The node's parameters; nested classes are dotted names."""
+
+    panoptic_model: str = _parameter(
+        '', 'model that serves all three tasks, such as `street_tiny`; that is also what runs '
+        'when no model is set', fixed=_LOADED)
+    semantic_model: str = _parameter(
+        '', 'model for classes; with instance_model the two are fused to panoptic', fixed=_LOADED)
+    instance_model: str = _parameter(
+        '', 'model for instances; with semantic_model the two are fused to panoptic',
+        fixed=_LOADED)
+    panoptic_weights: str = _parameter(
+        '', "weight file for panoptic_model, instead of the model's own", fixed=_LOADED)
+    semantic_weights: str = _parameter(
+        '', "weight file for semantic_model, instead of the model's own", fixed=_LOADED)
+    instance_weights: str = _parameter(
+        '', "weight file for instance_model, instead of the model's own", fixed=_LOADED)
+    device: str = _parameter(
+        'auto', '`auto` (a GPU if there is one, else the CPU with a warning), `cpu` or `cuda:N`',
+        fixed=_LOADED)
+    classes: tuple[str, ...] = _parameter(
+        (), 'classes to publish, in this order: `name` keeps one, `name,name=new_name` merges, '
+        'the others become void; empty keeps all', fixed=_CONNECTED)
+    score_threshold: float = _parameter(
+        0.5, 'instances with a lower score are not reported; their pixels keep their class',
+        minimum=0.0, maximum=1.0)
+    min_area: int = _parameter(
+        0, 'instances with fewer pixels are not reported; their pixels keep their class',
+        minimum=0)
+    overlap_threshold: float = _parameter(
+        0.5, 'an instance is dropped where better ones cover a larger share of its mask',
+        minimum=0.0, maximum=1.0)
+    image_transport: str = _parameter(
+        'raw', 'subscribe to `image` or to `image/compressed`', choices=('raw', 'compressed'),
+        fixed=_CONNECTED)
+    image_reliability: str = _parameter(
+        'auto', 'QoS of the image subscription; auto follows what the publishers offer',
+        choices=('auto', 'reliable', 'best_effort'), fixed=_CONNECTED)
+    max_image_pixels: int = _parameter(
+        1 << 26, 'larger images are refused before anything is decoded', minimum=1)
+    queue_depth: int = _parameter(
+        2, 'messages that a published topic keeps for a slow subscriber', minimum=1, maximum=5,
+        fixed=_CONNECTED)
+    output_size: str = _parameter(
+        '', 'size of the label images as `WIDTHxHEIGHT`; empty means the size of the input')
+    confidence: bool = _parameter(
+        False, 'publish `semantic/confidence`', fixed=_CONNECTED)
+    foreground_classes: tuple[str, ...] = _parameter(
+        (), 'classes that are 1 in `foreground/image_raw`; empty means the topic is not there',
+        fixed=_CONNECTED)
+    detection_class_id: str = _parameter(
+        'name', "what a detection's class_id holds: the class name or its number as text",
+        choices=('name', 'number'))
+    panoptic_encoding: str = _parameter(
+        'instance_high', 'how class and instance share a pixel of `panoptic/image_raw`',
+        choices=('instance_high', 'class_high', 'cityscapes'), fixed=_CONNECTED)
+    overlay_jpeg_quality: int = _parameter(
+        80, 'JPEG quality of `overlay/image_raw/compressed`', minimum=1, maximum=100)
+    always_run: bool = _parameter(
+        False, 'run the model on every frame even while nobody subscribes to an output')
+    camera_timeout_s: float = _parameter(
+        5.0, 'seconds without an image before diagnostics and one warning say so', minimum=0.1)
+    threads: int = _parameter(
+        0, 'CPU threads for the model; 0 leaves the choice to torch', minimum=0, maximum=256,
+        fixed=_LOADED)
+    autostart: bool = _parameter(
+        True, 'configure and activate at start; false waits for a lifecycle manager',
+        fixed='it is read once, at start')
+    tracking: TrackingConfig = TrackingConfig()
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where values do not go together."""
+        for parameter in PARAMETERS if 'PARAMETERS' in globals() else ():
+            parameter.check(value_of(self, parameter.name))
+        if self.panoptic_model and (self.semantic_model or self.instance_model):
+            other = self.semantic_model or self.instance_model
+            raise ValueError(f'panoptic_model {self.panoptic_model!r} and {other!r} are set, '
+                             'expected either a panoptic model or semantic and instance models')
+        for task in ('panoptic', 'semantic', 'instance'):
+            weights, model = getattr(self, f'{task}_weights'), getattr(self, f'{task}_model')
+            alone = task == 'panoptic' and not (self.semantic_model or self.instance_model)
+            if weights and not model and not alone:
+                raise ValueError(f'{task}_weights is {weights!r} but {task}_model is empty, '
+                                 'expected a model that reads them')
+        parse_size(self.output_size)
+        if not re.fullmatch(r'auto|cpu|cuda(:\d+)?', self.device):
+            raise ValueError(f'device is {self.device!r}, expected auto, cpu or cuda:N')
+
+
+def parse_size(text: str) -> tuple[int, int] | None:
+    """Return (width, height) of `WIDTHxHEIGHT`, None of an empty text; ValueError otherwise."""
+    if not text:
+        return None
+    match = re.fullmatch(r'([1-9]\d{0,4})x([1-9]\d{0,4})', text)
+    if not match:
+        raise ValueError(f'output_size is {text!r}, expected WIDTHxHEIGHT such as 640x480')
+    return int(match[1]), int(match[2])
+
+
+def _describe(config_class: type, prefix: str = '') -> tuple[Parameter, ...]:
+    """Return the parameters of a config class, nested ones with dotted names."""
+    found: list[Parameter] = []
+    for item in fields(config_class):
+        if 'meaning' in item.metadata:
+            found.append(Parameter(name=prefix + item.name, default=item.default,  # type: ignore[arg-type]
+                                   meaning=item.metadata['meaning'], **item.metadata['rules']))
+        else:
+            found.extend(_describe(type(item.default), prefix=f'{prefix}{item.name}.'))
+    return tuple(found)
+
+
+PARAMETERS = _describe(Config)
+
+
+def value_of(config: Config, name: str) -> ParameterValue:
+    """Return the value of a parameter by its dotted name."""
+    value: Any = config
+    for part in name.split('.'):
+        value = getattr(value, part)
+    return value  # type: ignore[no-any-return]
+
+
+def config_from(values: Mapping[str, object]) -> Config:
+    """Build a Config from dotted names; missing ones have their defaults.
+
+    Raises ValueError with one sentence for an unknown name, a wrong type or a broken rule.
+    """
+    known = {parameter.name: parameter for parameter in PARAMETERS}
+    for name in values:
+        if name not in known:
+            raise ValueError(unknown_parameter(name))
+    checked = {name: known[name].check(value) for name, value in values.items()}
+    return Config(
+        **{name: value for name, value in checked.items() if '.' not in name},  # type: ignore[arg-type]
+        tracking=TrackingConfig(**_group(checked, 'tracking')))  # type: ignore[arg-type]
+
+
+def _group(values: Mapping[str, ParameterValue], group: str) -> dict[str, ParameterValue]:
+    """Return the values below `group.` under their short names."""
+    prefix = group + '.'
+    return {name.removeprefix(prefix): value for name, value in values.items()
+            if name.startswith(prefix)}
+
+
+def unknown_parameter(name: str) -> str:
+    """Return the sentence for a name that nobody declared, with the nearest known one."""
+    near = nearest_parameter(name)
+    hint = f', did you mean {near!r}?' if near else ', see the parameter table in the README'
+    return f'unknown parameter {name!r}{hint}'
+
+
+def nearest_parameter(name: str) -> str:
+    """Return the known name within edit distance 2, or an empty string."""
+    distances = {parameter.name: _edit_distance(name, parameter.name) for parameter in PARAMETERS}
+    nearest = min(distances, key=lambda known: distances[known])
+    return nearest if distances[nearest] <= 2 else ''
+
+
+def _edit_distance(left: str, right: str) -> int:
+    """Return Levenshtein's distance (Wagner and Fischer 1974)."""
+    row = list(range(len(right) + 1))
+    for i, a in enumerate(left, start=1):
+        previous, row[0] = row[0], i
+        for j, b in enumerate(right, start=1):
+            previous, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, previous + (a != b))
+    return row[-1]
+
+
+def parameter_table() -> str:
+    """Return the README's parameter table in Markdown."""
+    lines = ['| parameter | type | default | range | live | meaning |',
+             '|---|---|---|---|---|---|']
+    for parameter in PARAMETERS:
+        default = list(parameter.default) if isinstance(parameter.default, tuple) \
+            else parameter.default
+        text = str(default).lower() if isinstance(default, bool) else repr(default)
+        live = '' if parameter.fixed else 'yes'
+        rule = parameter.range_text.replace("'", '`')
+        lines.append(f'| `{parameter.name}` | {parameter.kind} | `{text}` | {rule} | {live} | '
+                     f'{parameter.meaning} |')
+    return '\n'.join(lines)

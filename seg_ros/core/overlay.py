@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Colours for people: a segmentation painted over its image."""
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seg_ros.core.labels import LabelSet
+from seg_ros.core.panoptic import segment_index
+from seg_ros.core.types import Segmentation
+
+_OUTLINE = 255  # grey value of the line around each instance
+
+
+def segment_colours(segmentation: Segmentation, label_set: LabelSet) -> NDArray[np.uint8]:
+    """Return the (256 + N, 3) RGB table of `segment_index`: classes, then instances.
+
+    An instance has its class's colour, shifted by its published id, so that neighbours differ
+    and a tracked object keeps its colour.
+    """
+    classes = label_set.colours()
+    ids = segmentation.instances.ids
+    # a hash of the id: consecutive ids get shifts that are far apart
+    shifts = np.stack([(ids * factor) % 121 - 40 for factor in (53, 97, 29)], axis=1)
+    own = classes[segmentation.instances.class_ids].astype(np.int64) + shifts.reshape(-1, 3)
+    return np.concatenate((classes, np.clip(own, 0, 255).astype(np.uint8)))
+
+
+def colour_map(segmentation: Segmentation, label_set: LabelSet) -> NDArray[np.uint8]:
+    """Return (H, W, 3) RGB: each segment in its colour, void black."""
+    return segment_colours(segmentation, label_set)[segment_index(segmentation)]
+
+
+def draw_overlay(image: NDArray[np.uint8], segmentation: Segmentation, label_set: LabelSet
+                 ) -> NDArray[np.uint8]:
+    """Return a new (H, W, 3) RGB image: half image, half colour, instances outlined; void as is.
+
+    The image has the segmentation's size.
+    """
+    index = segment_index(segmentation)
+    halves = segment_colours(segmentation, label_set) >> 1
+    painted = halves[index]
+    # halves before the sum keep everything in uint8: no wider copy of the image
+    painted += image >> 1
+    void = segmentation.class_map >= len(label_set)
+    if void.any():
+        painted[void] = image[void]
+    painted[_outlines(segmentation.instance_map)] = _OUTLINE
+    return painted
+
+
+def _outlines(instance_map: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Return (H, W): pixels of an instance whose right or lower neighbour is of another segment."""
+    edge = np.zeros(instance_map.shape, bool)
+    edge[:, :-1] = instance_map[:, :-1] != instance_map[:, 1:]
+    edge[:-1] |= instance_map[:-1] != instance_map[1:]
+    return edge
