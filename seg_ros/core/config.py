@@ -162,7 +162,7 @@ class Config:
 
     def __post_init__(self) -> None:
         """Raise ValueError where values do not go together."""
-        for parameter in PARAMETERS if 'PARAMETERS' in globals() else ():
+        for parameter in PARAMETERS:
             parameter.check(value_of(self, parameter.name))
         if self.panoptic_model and (self.semantic_model or self.instance_model):
             other = self.semantic_model or self.instance_model

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from seg_ros.models.contract import Model, ModelInfo, ModelOptions
 
-_HELPERS = frozenset({'contract', 'postprocess', 'fusion'})
+_HELPERS = frozenset({'contract', 'pipeline', 'postprocess'})
 
 
 def families() -> tuple[str, ...]:

@@ -38,6 +38,7 @@ class ModelOptions:
     confidence: bool = False  # fill Segmentation.confidence
     score_threshold: float = 0.5  # instances below it are not reported
     min_area: int = 0  # pixels; smaller instances are not reported
+    overlap_threshold: float = 0.5  # largest share of a mask that better instances may cover
     weights: str = ''  # a file that replaces the family's own weights
 
 

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The models that a configuration names, run and merged into one answer in the user's classes."""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+import logging
+
+import numpy as np
+from numpy.typing import NDArray
+import torch
+
+from seg_ros.core.config import Config
+from seg_ros.core.labels import ClassRemap, fused_label_set, LabelSet, remap_classes
+from seg_ros.core.panoptic import (
+    check_encoding, fuse, instance_part, keep_instances, PanopticEncoding, remap, semantic_part)
+from seg_ros.core.types import Segmentation
+from seg_ros.models import load_model
+from seg_ros.models.contract import Model, ModelError, ModelOptions, Task
+
+DEFAULT_MODEL = 'street_tiny'
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A model and the task that it is there for."""
+
+    spec: str
+    task: Task
+    model: Model
+
+
+class Pipeline:
+    """Runs one panoptic, semantic or instance model, or a semantic and an instance model fused.
+
+    Construction loads the models and raises ModelError or ValueError with one sentence. Used
+    from one thread.
+    """
+
+    def __init__(self, config: Config) -> None:
+        """Load the models that the configuration names."""
+        self._config = config
+        self.device = choose_device(config.device)
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        self._parts = [self._load(task, spec) for task, spec in _wanted(config).items()]
+        self._fused = _joined_classes(self._parts)
+        self._classes = remap_classes(self._fused.label_set, config.classes)
+        self.tasks = _served(self._parts)
+        if Task.PANOPTIC in self.tasks:
+            check_encoding(PanopticEncoding(config.panoptic_encoding), self.label_set)
+
+    @property
+    def label_set(self) -> LabelSet:
+        """Return the classes of the results."""
+        return self._classes.label_set
+
+    @property
+    def models(self) -> Mapping[str, str]:
+        """Return spec -> sha256 of its weights, empty where it has none."""
+        return {part.spec: part.model.sha256 for part in self._parts}
+
+    def apply(self, config: Config) -> None:
+        """Take over the thresholds of a new configuration, from the next image on."""
+        self._config = config
+        for part in self._parts:
+            part.model.options = self._options(part.task)
+
+    def infer(self, images: Sequence[NDArray[np.uint8]]) -> list[tuple[Segmentation, ...]]:
+        """Return what each model says of each (H, W, 3) uint8 RGB image; raises ModelError."""
+        answers = list(zip(*(part.model.predict(images) for part in self._parts), strict=True))
+        for image, results in zip(images, answers, strict=True):
+            for part, result in zip(self._parts, results, strict=True):
+                if result.size != image.shape[:2]:
+                    raise ModelError(f'model {part.spec!r} answered a {image.shape[:2]} image '
+                                     f'with {result.size}, expected the same size')
+        return answers
+
+    def merge(self, results: tuple[Segmentation, ...]) -> Segmentation:
+        """Return one answer of the models' answers to one image: fused, filtered, remapped."""
+        parts = [_only(task=part.task, segmentation=self._filtered(result))
+                 for part, result in zip(self._parts, results, strict=True)]
+        whole = parts[0] if len(parts) == 1 else fuse(
+            semantic=parts[0], instance=parts[1], fused=self._fused)
+        return remap(whole, self._classes) if self._config.classes else whole
+
+    def segment(self, image: NDArray[np.uint8]) -> Segmentation:
+        """Return the answer to one (H, W, 3) uint8 RGB image."""
+        return self.merge(self.infer([image])[0])
+
+    def warm_up(self) -> None:
+        """Run once, so that the first frame finds everything allocated and chosen."""
+        self.segment(np.zeros((360, 480, 3), np.uint8))
+
+    def _load(self, task: Task, spec: str) -> _Part:
+        model = load_model(spec, self._options(task))
+        if task not in model.tasks:
+            raise ModelError(f'{task}_model is {spec!r}, which serves '
+                             f'{" and ".join(sorted(model.tasks))} segmentation only')
+        return _Part(spec=spec, task=task, model=model)
+
+    def _options(self, task: Task) -> ModelOptions:
+        config = self._config
+        return ModelOptions(
+            device=self.device, confidence=config.confidence, min_area=config.min_area,
+            score_threshold=config.score_threshold, overlap_threshold=config.overlap_threshold,
+            weights=getattr(config, f'{task}_weights'))
+
+    def _filtered(self, segmentation: Segmentation) -> Segmentation:
+        """Drop instances below the thresholds, whatever the model made of them."""
+        keep = segmentation.instances.scores >= self._config.score_threshold
+        if self._config.min_area:
+            areas = np.bincount(segmentation.instance_map.ravel(), minlength=len(keep) + 1)
+            keep &= areas[1:] >= self._config.min_area
+        return keep_instances(segmentation, keep)
+
+
+def choose_device(wanted: str) -> torch.device:
+    """Return the device that `auto`, `cpu` or `cuda:N` stands for, or raise ModelError."""
+    if wanted == 'auto':
+        if torch.cuda.is_available():
+            return torch.device('cuda:0')
+        _logger.warning('no GPU found, running on the CPU')
+        return torch.device('cpu')
+    device = torch.device(wanted)
+    if device.type == 'cuda' and (device.index or 0) >= torch.cuda.device_count():
+        raise ModelError(f'device {wanted!r} is not there ({torch.cuda.device_count()} GPUs '
+                         'found), expected auto, cpu or a GPU that exists')
+    return device
+
+
+def _wanted(config: Config) -> dict[Task, str]:
+    """Return task -> spec, the semantic one first; street_tiny where nothing is named."""
+    named = {Task.PANOPTIC: config.panoptic_model, Task.SEMANTIC: config.semantic_model,
+             Task.INSTANCE: config.instance_model}
+    return {task: spec for task, spec in named.items() if spec} or {Task.PANOPTIC: DEFAULT_MODEL}
+
+
+def _joined_classes(parts: Sequence[_Part]) -> ClassRemap:
+    """Return the label set of the merged answer, with the instance model's way into it."""
+    if len(parts) == 1:
+        return remap_classes(parts[0].model.label_set, ())
+    return fused_label_set(parts[0].model.label_set, parts[1].model.label_set)
+
+
+def _served(parts: Sequence[_Part]) -> frozenset[Task]:
+    """Return the tasks that the parts serve together."""
+    tasks = {part.task for part in parts}
+    return frozenset(Task) if len(tasks) == 2 or Task.PANOPTIC in tasks else frozenset(tasks)
+
+
+def _only(*, task: Task, segmentation: Segmentation) -> Segmentation:
+    """Return the part of an answer that its task is about."""
+    if task is Task.SEMANTIC:
+        return semantic_part(segmentation)
+    if task is Task.INSTANCE:
+        return instance_part(segmentation)
+    return segmentation
