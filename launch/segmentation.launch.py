@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starts segmentation_node beside a camera, with any model."""
+
+from launch import LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import LifecycleNode
+from launch_ros.parameter_descriptions import ParameterValue
+
+# parameters of the node that are arguments too; an empty argument leaves the node's default
+# or the value of params_file
+NODE_PARAMETERS = {
+    'panoptic_model': (str, 'model that answers all three tasks, such as street_tiny'),
+    'semantic_model': (str, 'model for classes'),
+    'instance_model': (str, 'model for instances'),
+    'device': (str, 'auto, cpu or cuda:N'),
+    'image_transport': (str, 'raw or compressed'),
+    'autostart': (bool, 'whether the node configures and activates itself'),
+}
+ARGUMENTS = {
+    'image': ('image', 'topic of the camera image, without /compressed'),
+    'camera_info': ('camera_info', 'topic of its CameraInfo'),
+    'namespace': ('', "namespace of the node and its outputs, best the camera's"),
+    'name': ('segmentation_node', 'name of the node'),
+    'params_file': ('', 'YAML file with parameters of the node'),
+    'log_level': ('info', 'debug, info, warn or error'),
+}
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Declare the arguments; the node is made when their values are known."""
+    declared = [
+        DeclareLaunchArgument(name, default_value=default, description=meaning)
+        for name, (default, meaning) in ARGUMENTS.items()
+    ]
+    declared += [
+        DeclareLaunchArgument(name, default_value='', description=meaning)
+        for name, (_, meaning) in NODE_PARAMETERS.items()
+    ]
+    return LaunchDescription(declared + [OpaqueFunction(function=make_node)])
+
+
+def make_node(context: LaunchContext) -> list[LifecycleNode]:
+    """Make the node with the parameters that were given, and no others."""
+    value = {name: LaunchConfiguration(name).perform(context)
+             for name in (*ARGUMENTS, *NODE_PARAMETERS)}
+    given = {name: ParameterValue(value[name], value_type=kind)
+             for name, (kind, _) in NODE_PARAMETERS.items() if value[name]}
+    image = value['image']
+    node = LifecycleNode(
+        package='seg_ros',
+        executable='segmentation_node',
+        name=value['name'],
+        namespace=value['namespace'],
+        parameters=[source for source in (value['params_file'], given) if source],
+        remappings=[
+            ('image', image),
+            ('image/compressed', f'{image}/compressed'),
+            ('camera_info', value['camera_info']),
+        ],
+        ros_arguments=['--log-level', value['log_level']],
+        output='screen',
+    )
+    return [node]
