@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Subscribes to a camera and follows what its publishers offer."""
+from __future__ import annotations
+
+from collections.abc import Callable
+import time
+
+from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from seg_ros.core.config import Config
+
+AnyImage = Image | CompressedImage
+
+_GRAPH_PERIOD_S = 0.5
+
+
+class ImageInput:
+    """The image and camera_info subscriptions of one camera.
+
+    With image_reliability auto it subscribes reliable where every publisher offers that, best
+    effort where one does not (a best-effort publisher never reaches a reliable subscriber), and
+    again when the publishers change. Reliable is the better start: best effort loses most large
+    images on a default transport.
+    """
+
+    def __init__(self, node: Node, config: Config, *, on_image: Callable[[AnyImage], None]
+                 ) -> None:
+        """Subscribe."""
+        self._node = node
+        self._on_image = on_image
+        self._auto = config.image_reliability == 'auto'
+        self._type: type[AnyImage] = Image
+        topic = 'image'
+        if config.image_transport == 'compressed':
+            self._type, topic = CompressedImage, 'image/compressed'
+        self._topic = node.resolve_topic_name(topic)
+        self.camera_info: CameraInfo | None = None
+        self.last_image_s = time.monotonic()
+        self._reliability = ReliabilityPolicy.BEST_EFFORT \
+            if config.image_reliability == 'best_effort' else ReliabilityPolicy.RELIABLE
+        if self._auto:
+            self._reliability = self._offered() or ReliabilityPolicy.RELIABLE
+        self._image = self._subscribe()
+        # camera drivers publish it with either reliability; best effort receives both
+        self._info = node.create_subscription(
+            CameraInfo, 'camera_info', self._keep_camera_info,
+            QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT))
+        self._last_look_s = time.monotonic()
+
+    def adapt(self) -> None:
+        """Follow the publishers; cheap enough to be called often."""
+        now = time.monotonic()
+        if self._auto and now - self._last_look_s >= _GRAPH_PERIOD_S:
+            self._last_look_s = now
+            self._follow()
+
+    def describe(self) -> str:
+        """Return what is wanted and what the graph shows, in one sentence."""
+        wanted = f'{self._topic} ({self._type.__name__}, {self._reliability.name.lower()})'
+        publishers = [f'{info.node_name} ({info.topic_type}, '
+                      f'{info.qos_profile.reliability.name.lower()})'
+                      for info in self._node.get_publishers_info_by_topic(self._topic)]
+        return f'subscribed to {wanted}, publishers: {", ".join(publishers) or "none"}'
+
+    def close(self) -> None:
+        """Unsubscribe."""
+        self._node.destroy_subscription(self._image)
+        self._node.destroy_subscription(self._info)
+
+    def _subscribe(self) -> Subscription:
+        events = SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible) \
+            if self._auto else None
+        return self._node.create_subscription(
+            self._type, self._topic, self._receive,
+            QoSProfile(depth=1, reliability=self._reliability), event_callbacks=events)
+
+    def _receive(self, message: AnyImage) -> None:
+        self.last_image_s = time.monotonic()
+        self._on_image(message)
+
+    def _keep_camera_info(self, message: CameraInfo) -> None:
+        self.camera_info = message
+
+    def _on_incompatible(self, _event: object) -> None:
+        """Look at once: a publisher came that the subscription cannot hear."""
+        self._follow()
+
+    def _follow(self) -> None:
+        offered = self._offered()
+        if offered is None or offered == self._reliability:
+            return
+        self._reliability = offered
+        self._node.destroy_subscription(self._image)
+        self._image = self._subscribe()
+        self._node.get_logger().info(
+            f'{self._topic}: subscribed {offered.name.lower()}, as its publishers offer')
+
+    def _offered(self) -> ReliabilityPolicy | None:
+        """Return what every publisher of the topic can serve, None where there is none."""
+        offers = {info.qos_profile.reliability
+                  for info in self._node.get_publishers_info_by_topic(self._topic)}
+        if not offers:
+            return None
+        every_one = offers == {ReliabilityPolicy.RELIABLE}
+        return ReliabilityPolicy.RELIABLE if every_one else ReliabilityPolicy.BEST_EFFORT

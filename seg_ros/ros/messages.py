@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Messages to core types and back: every byte that crosses the border is checked here."""
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+import io
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+from PIL import UnidentifiedImageError
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
+from std_msgs.msg import Header
+import torch
+from torchvision.io import decode_image, ImageReadMode
+from vision_msgs.msg import (
+    Detection2D, Detection2DArray, LabelInfo, ObjectHypothesisWithPose, VisionClass)
+
+from seg_ros.core.labels import LabelSet
+from seg_ros.core.types import Frame, Segmentation
+
+_COMPRESSED_FORMATS = ('JPEG', 'PNG')
+
+
+class BadImage(Exception):
+    """An image that cannot be read: a stable reason for counters, one sentence for people."""
+
+    def __init__(self, reason: str, sentence: str) -> None:
+        """Keep both."""
+        super().__init__(sentence)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How an encoding lies in memory and which of its channels are red, green and blue."""
+
+    channels: int
+    rgb: tuple[int, int, int]
+
+
+_LAYOUTS = {
+    'rgb8': _Layout(channels=3, rgb=(0, 1, 2)),
+    'bgr8': _Layout(channels=3, rgb=(2, 1, 0)),
+    'rgba8': _Layout(channels=4, rgb=(0, 1, 2)),
+    'bgra8': _Layout(channels=4, rgb=(2, 1, 0)),
+    'mono8': _Layout(channels=1, rgb=(0, 0, 0)),
+    # OpenCV's own names, with OpenCV's order of colours
+    '8UC1': _Layout(channels=1, rgb=(0, 0, 0)),
+    '8UC3': _Layout(channels=3, rgb=(2, 1, 0)),
+    '8UC4': _Layout(channels=4, rgb=(2, 1, 0)),
+}
+_TO_RGB = {
+    (3, (2, 1, 0)): cv2.COLOR_BGR2RGB,
+    (4, (0, 1, 2)): cv2.COLOR_RGBA2RGB,
+    (4, (2, 1, 0)): cv2.COLOR_BGRA2RGB,
+    (1, (0, 0, 0)): cv2.COLOR_GRAY2RGB,
+}
+
+
+def check_image(message: Image, *, max_pixels: int) -> None:
+    """Raise BadImage unless size, step, length and encoding fit together; touches no pixel."""
+    layout = _LAYOUTS.get(message.encoding)
+    if layout is None:
+        raise BadImage('encoding', f'unsupported encoding {message.encoding!r}, '
+                       f'expected one of {", ".join(_LAYOUTS)}')
+    _check_size(message.width, message.height, max_pixels=max_pixels)
+    row = message.width * layout.channels
+    if message.step < row:
+        raise BadImage('step', f'step is {message.step} bytes, expected at least {row} for '
+                       f'{message.width} pixels of {message.encoding}')
+    if len(message.data) != message.step * message.height:
+        raise BadImage('length', f'data has {len(message.data)} bytes, expected step x height = '
+                       f'{message.step} x {message.height} = {message.step * message.height}')
+
+
+def _check_size(width: int, height: int, *, max_pixels: int) -> None:
+    """Raise BadImage unless there is at least one pixel and at most max_pixels."""
+    if width < 1 or height < 1:
+        raise BadImage('size', f'image is {width}x{height} pixels, expected at least 1x1')
+    if width * height > max_pixels:
+        raise BadImage('size', f'image is {width}x{height} = {width * height} pixels, '
+                       f'expected at most max_image_pixels = {max_pixels}')
+
+
+def check_compressed(message: CompressedImage, *, max_pixels: int) -> None:
+    """Raise BadImage unless the data starts as a JPEG or PNG of an allowed size."""
+    try:
+        # Pillow reads the header only; the size is known before anything is decoded
+        with PillowImage.open(io.BytesIO(message.data), formats=_COMPRESSED_FORMATS) as header:
+            width, height = header.size
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError,
+            PillowImage.DecompressionBombError):
+        raise BadImage('compressed', f'cannot read {len(message.data)} bytes with format '
+                       f'{message.format!r}, expected a JPEG or PNG image') from None
+    _check_size(width, height, max_pixels=max_pixels)
+
+
+def decode(message: Image | CompressedImage) -> Frame:
+    """Return the frame of a checked message; raises BadImage where compressed data is damaged."""
+    stamp = message.header.stamp
+    image = _decode_compressed(message) if isinstance(message, CompressedImage) \
+        else _decode_raw(message)
+    return Frame(image=image, stamp=stamp.sec * 1_000_000_000 + stamp.nanosec,
+                 frame_id=message.header.frame_id)
+
+
+def _decode_raw(message: Image) -> NDArray[np.uint8]:
+    """Return (H, W, 3) RGB in memory of its own; padding is cut away."""
+    layout = _LAYOUTS[message.encoding]
+    rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
+    pixels = rows[:, :message.width * layout.channels].reshape(
+        message.height, message.width, layout.channels)
+    conversion = _TO_RGB.get((layout.channels, layout.rgb))
+    if conversion is None:
+        return pixels.copy()
+    return cv2.cvtColor(np.ascontiguousarray(pixels), conversion).astype(np.uint8, copy=False)
+
+
+def _decode_compressed(message: CompressedImage) -> NDArray[np.uint8]:
+    """Return (H, W, 3) RGB of JPEG or PNG data, 16-bit PNG scaled to 8."""
+    data = torch.frombuffer(message.data, dtype=torch.uint8)
+    try:
+        planes = decode_image(data, mode=ImageReadMode.RGB)
+    except RuntimeError as error:
+        cause = str(error).splitlines()[0]
+        raise BadImage('compressed', f'cannot decode {len(message.data)} bytes with format '
+                       f'{message.format!r}: {cause}') from error
+    if planes.dtype == torch.uint16:
+        planes = (planes.to(torch.int32) >> 8).to(torch.uint8)
+    return planes.permute(1, 2, 0).contiguous().numpy()
+
+
+def byte_array(values: NDArray[np.generic]) -> array[int]:
+    """Return the bytes of an array as rclpy takes them without looking at each."""
+    data = array('B')
+    data.frombytes(np.ascontiguousarray(values).data.cast('B'))
+    return data
+
+
+def image_message(pixels: NDArray[np.generic], *, encoding: str, header: Header) -> Image:
+    """Return an (H, W) or (H, W, C) array as an Image without padding, little endian."""
+    height, width = pixels.shape[:2]
+    return Image(header=header, height=height, width=width, encoding=encoding, is_bigendian=0,
+                 step=pixels.itemsize * pixels[0].size, data=byte_array(pixels))
+
+
+def jpeg_message(image: NDArray[np.uint8], *, quality: int, header: Header) -> CompressedImage:
+    """Return an (H, W, 3) RGB image as JPEG, in the words of compressed_image_transport."""
+    done, data = cv2.imencode('.jpg', cv2.cvtColor(image, cv2.COLOR_RGB2BGR),
+                              (cv2.IMWRITE_JPEG_QUALITY, quality))
+    if not done:
+        raise ValueError(f'cannot encode an image of {image.shape} as JPEG')
+    return CompressedImage(header=header, format='rgb8; jpeg compressed bgr8',
+                           data=byte_array(data))
+
+
+def label_info_message(label_set: LabelSet, *, threshold: float, header: Header) -> LabelInfo:
+    """Return the names of the class ids; void is not listed."""
+    return LabelInfo(
+        header=header, threshold=threshold,
+        class_map=[VisionClass(class_id=i, class_name=name)
+                   for i, name in enumerate(label_set.names)])
+
+
+def detections_message(segmentation: Segmentation, *, class_texts: Sequence[str],
+                       header: Header) -> Detection2DArray:
+    """Return one detection an instance; class_texts are what class_id holds, by class id."""
+    instances = segmentation.instances
+    rows: Iterable[tuple[list[float], int, float, int]] = zip(
+        instances.boxes.tolist(), instances.class_ids.tolist(), instances.scores.tolist(),
+        instances.ids.tolist(), strict=True)
+    return Detection2DArray(header=header, detections=[
+        _detection(box=box, class_text=class_texts[class_id], score=score, id_=id_, header=header)
+        for box, class_id, score, id_ in rows])
+
+
+def _detection(*, box: list[float], class_text: str, score: float, id_: int, header: Header
+               ) -> Detection2D:
+    """Return one instance; box is x_min y_min x_max y_max in pixels, half-open."""
+    x_min, y_min, x_max, y_max = box
+    detection = Detection2D(header=header, id=str(id_))
+    result = ObjectHypothesisWithPose()
+    result.hypothesis.class_id = class_text
+    result.hypothesis.score = score
+    detection.results.append(result)
+    detection.bbox.center.position.x = (x_min + x_max) / 2
+    detection.bbox.center.position.y = (y_min + y_max) / 2
+    detection.bbox.size_x = x_max - x_min
+    detection.bbox.size_y = y_max - y_min
+    return detection
+
+
+def camera_info_for(info: CameraInfo, *, width: int, height: int, header: Header) -> CameraInfo:
+    """Return the camera's calibration for a label image of another size, with its header.
+
+    Pixel centres are at integers, as in image_geometry: a factor s sends u to s (u + 0.5) - 0.5.
+    """
+    scaled = CameraInfo(
+        header=header, width=width, height=height, distortion_model=info.distortion_model,
+        d=info.d, k=info.k, r=info.r, p=info.p, binning_x=info.binning_x,
+        binning_y=info.binning_y, roi=info.roi)
+    if (width, height) == (info.width, info.height) or not info.width or not info.height:
+        return scaled
+    x, y = width / info.width, height / info.height
+    scale = np.array([[x, 0.0, 0.5 * x - 0.5], [0.0, y, 0.5 * y - 0.5], [0.0, 0.0, 1.0]])
+    scaled.k = (scale @ np.reshape(info.k, (3, 3))).ravel()
+    scaled.p = (scale @ np.reshape(info.p, (3, 4))).ravel()
+    # binning and region of interest are counted in full-resolution pixels of another raster
+    scaled.binning_x, scaled.binning_y, scaled.roi = 0, 0, RegionOfInterest()
+    return scaled

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The node's topics: all advertised at once, messages built for those that somebody hears."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
+from vision_msgs.msg import Detection2DArray, LabelInfo
+
+from seg_ros.core.config import Config, parse_size
+from seg_ros.core.labels import LabelSet
+from seg_ros.core.overlay import draw_overlay
+from seg_ros.core.panoptic import pack, PanopticEncoding, resize
+from seg_ros.core.types import Frame, Segmentation
+from seg_ros.models.contract import Task
+from seg_ros.ros.messages import (
+    camera_info_for, detections_message, image_message, jpeg_message, label_info_message)
+
+Build = Callable[['_Answer'], Any]
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """Everything that the messages of one frame are made of."""
+
+    header: Header
+    frame: Frame
+    segmentation: Segmentation
+    config: Config
+    camera_info: CameraInfo | None
+    overlay: NDArray[np.uint8] | None  # (h, w, 3) RGB, where somebody wants it
+
+    def image(self, pixels: NDArray[np.generic], encoding: str) -> Image:
+        """Return pixels as a message with the frame's header."""
+        return image_message(pixels, encoding=encoding, header=self.header)
+
+
+@dataclass(frozen=True)
+class _Topic:
+    """A publisher and how its message is made."""
+
+    publisher: Publisher
+    build: Build
+
+    @property
+    def wanted(self) -> bool:
+        """Return whether somebody subscribes."""
+        return bool(self.publisher.get_subscription_count())
+
+
+class Outputs:
+    """Publishes every answer to one frame in one go, in a fixed order."""
+
+    def __init__(self, node: Node, config: Config, *, label_set: LabelSet,
+                 tasks: frozenset[Task]) -> None:
+        """Advertise the topics of the tasks and latch the label info."""
+        self._node = node
+        self._config = config
+        self._label_set = label_set
+        self._qos = QoSProfile(depth=config.queue_depth)
+        self._foreground = _lookup(label_set, config.foreground_classes)
+        self._label_info = node.create_publisher(
+            LabelInfo, 'semantic/label_info',
+            QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL))
+        self._overlay: list[_Topic] = []
+        groups = ['semantic']
+        self._topics = [self._topic('semantic/image_raw', Image, _semantic)]
+        if config.confidence and Task.SEMANTIC in tasks:
+            self._topics.append(self._topic('semantic/confidence', Image, _confidence))
+        if Task.INSTANCE in tasks:
+            groups.append('instance')
+            self._topics += [self._topic('instances', Detection2DArray, self._detections),
+                             self._topic('instance/image_raw', Image, _instance)]
+        if Task.PANOPTIC in tasks:
+            groups.append('panoptic')
+            self._topics.append(self._topic('panoptic/image_raw', Image, _panoptic))
+        self._overlay = [self._topic('overlay/image_raw', Image, _overlay),
+                         self._topic('overlay/image_raw/compressed', CompressedImage, _jpeg)]
+        self._topics += self._overlay
+        if config.foreground_classes:
+            self._topics.append(self._topic('foreground/image_raw', Image, self._foreground_image))
+        self._topics += [self._topic(f'{group}/camera_info', CameraInfo, _camera_info)
+                         for group in groups]
+        self._latch()
+
+    @property
+    def wanted(self) -> bool:
+        """Return whether anybody subscribes to an output that a frame makes."""
+        return any(topic.wanted for topic in self._topics)
+
+    def apply(self, config: Config) -> None:
+        """Use a new configuration from the next frame on."""
+        threshold_changed = config.score_threshold != self._config.score_threshold
+        self._config = config
+        if threshold_changed:
+            self._latch()
+
+    def build(self, header: Header, frame: Frame, segmentation: Segmentation,
+              camera_info: CameraInfo | None) -> list[tuple[Publisher, Any]]:
+        """Return the messages of one frame for the topics that somebody hears."""
+        config = self._config
+        size = parse_size(config.output_size)
+        if size:
+            segmentation = resize(segmentation, width=size[0], height=size[1])
+        # somebody may subscribe between two questions: ask once
+        wanted = [topic for topic in self._topics if topic.wanted]
+        overlay = None
+        if any(topic in self._overlay for topic in wanted):
+            overlay = draw_overlay(_fit(frame.image, segmentation.size), segmentation,
+                                   self._label_set)
+        answer = _Answer(header=header, frame=frame, segmentation=segmentation, config=config,
+                         camera_info=camera_info, overlay=overlay)
+        messages = [(topic.publisher, topic.build(answer)) for topic in wanted]
+        return [(publisher, message) for publisher, message in messages if message is not None]
+
+    def close(self) -> None:
+        """Take the topics from the graph."""
+        self._node.destroy_publisher(self._label_info)
+        for topic in self._topics:
+            self._node.destroy_publisher(topic.publisher)
+
+    def _topic(self, name: str, kind: type, build: Build) -> _Topic:
+        return _Topic(publisher=self._node.create_publisher(kind, name, self._qos), build=build)
+
+    def _latch(self) -> None:
+        """Publish the names before the first mask, which some consumers cannot do without."""
+        self._label_info.publish(label_info_message(
+            self._label_set, threshold=self._config.score_threshold, header=Header()))
+
+    def _detections(self, answer: _Answer) -> Detection2DArray:
+        texts = self._label_set.names if answer.config.detection_class_id == 'name' \
+            else [str(i) for i in range(len(self._label_set))]
+        return detections_message(answer.segmentation, class_texts=texts, header=answer.header)
+
+    def _foreground_image(self, answer: _Answer) -> Image:
+        return answer.image(self._foreground[answer.segmentation.class_map], 'mono8')
+
+
+def _semantic(answer: _Answer) -> Image:
+    return answer.image(answer.segmentation.class_map, 'mono8')
+
+
+def _confidence(answer: _Answer) -> Image | None:
+    confidence = answer.segmentation.confidence
+    return None if confidence is None else answer.image(confidence, 'mono8')
+
+
+def _instance(answer: _Answer) -> Image:
+    return answer.image(answer.segmentation.id_map(), '32SC1')
+
+
+def _panoptic(answer: _Answer) -> Image:
+    encoding = PanopticEncoding(answer.config.panoptic_encoding)
+    return answer.image(pack(answer.segmentation, encoding), '32SC1')
+
+
+def _overlay(answer: _Answer) -> Image | None:
+    return None if answer.overlay is None else answer.image(answer.overlay, 'rgb8')
+
+
+def _jpeg(answer: _Answer) -> CompressedImage | None:
+    if answer.overlay is None:
+        return None
+    return jpeg_message(answer.overlay, quality=answer.config.overlay_jpeg_quality,
+                        header=answer.header)
+
+
+def _camera_info(answer: _Answer) -> CameraInfo | None:
+    """Return the calibration of the mask; none where it speaks of another image size."""
+    info = answer.camera_info
+    image_height, image_width = answer.frame.image.shape[:2]
+    if info is None or (info.width, info.height) != (image_width, image_height):
+        return None
+    height, width = answer.segmentation.size
+    return camera_info_for(info, width=width, height=height, header=answer.header)
+
+
+def _fit(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return the image at the label image's (height, width), by nearest neighbour."""
+    if image.shape[:2] == size:
+        return image
+    height, width = size
+    rows = (2 * np.arange(height) + 1) * image.shape[0] // (2 * height)
+    columns = (2 * np.arange(width) + 1) * image.shape[1] // (2 * width)
+    return image[rows[:, None], columns[None, :]]
+
+
+def _lookup(label_set: LabelSet, names: tuple[str, ...]) -> NDArray[np.uint8]:
+    """Return a (256,) table: 1 for the named classes; raises ValueError for an unknown one."""
+    table = np.zeros(256, np.uint8)
+    table[[label_set.id_of(name) for name in names]] = 1
+    return table
