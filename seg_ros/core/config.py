@@ -53,7 +53,7 @@ class Parameter:
             if all(isinstance(item, str) for item in items):
                 return items
         if type(value) is type(self.default) and not isinstance(value, tuple):
-            return value  # type: ignore[return-value]
+            return value
         raise ValueError(f'{self.name} is {value!r}, expected a {self.kind}')
 
     @property
@@ -209,7 +209,7 @@ def value_of(config: Config, name: str) -> ParameterValue:
     value: Any = config
     for part in name.split('.'):
         value = getattr(value, part)
-    return value  # type: ignore[no-any-return]
+    return value
 
 
 def config_from(values: Mapping[str, object]) -> Config:

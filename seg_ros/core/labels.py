@@ -2,8 +2,8 @@
 """LabelSet: names, things and stuff, colours, and maps from one set of classes to another."""
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Mapping, Sequence
+import colorsys
 from dataclasses import dataclass
 
 import numpy as np

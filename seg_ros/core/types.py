@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frame, Instances and Segmentation: the values that flow through the package, checked at birth."""
+"""Frame, Instances and Segmentation: the values that flow, checked at birth."""
 from __future__ import annotations
 
 from collections.abc import Iterable

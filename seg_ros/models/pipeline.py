@@ -13,7 +13,14 @@ import torch
 from seg_ros.core.config import Config
 from seg_ros.core.labels import ClassRemap, fused_label_set, LabelSet, remap_classes
 from seg_ros.core.panoptic import (
-    check_encoding, fuse, instance_part, keep_instances, PanopticEncoding, remap, semantic_part)
+    check_encoding,
+    fuse,
+    instance_part,
+    keep_instances,
+    PanopticEncoding,
+    remap,
+    semantic_part,
+)
 from seg_ros.core.types import Segmentation
 from seg_ros.models import load_model
 from seg_ros.models.contract import Model, ModelError, ModelOptions, Task
