@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_ros.core.labels import ClassRemap, LabelSet
-from seg_ros.core.types import segmentation_from_map, Segmentation, VOID
+from seg_ros.core.types import Instances, Segmentation, segmentation_from_map, VOID
 
 INSTANCE_LIMIT = 1 << 15
 """Packed instance values stay below this, so that a signed 32-bit pixel never turns negative."""
@@ -61,9 +61,8 @@ def _fused_confidence(semantic: Segmentation, instance: Segmentation,
 
 def semantic_part(segmentation: Segmentation) -> Segmentation:
     """Return the class map alone, as a semantic model gives it."""
-    return segmentation_from_map(
-        class_map=segmentation.class_map, instance_map=np.zeros_like(segmentation.instance_map),
-        class_ids=(), scores=(), confidence=segmentation.confidence)
+    return replace(segmentation, instances=Instances.empty(),
+                   instance_map=np.zeros_like(segmentation.instance_map))
 
 
 def instance_part(segmentation: Segmentation) -> Segmentation:

@@ -2,7 +2,8 @@
 """Labels that are a known function of the pixel's colour, to check everything around a model."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -23,7 +24,7 @@ MODELS = (
     ModelInfo(spec='checkerboard', tasks=ALL_TASKS, parameters=0, license='Apache-2.0',
               summary='class and instance from the colour, for tests'),
     ModelInfo(spec='checkerboard/overlapping', tasks=frozenset({Task.INSTANCE}), parameters=0,
-              license='Apache-2.0', summary='eight overlapping masks from the blue bits, for tests'),
+              license='Apache-2.0', summary='eight masks that overlap, from blue, for tests'),
     ModelInfo(spec='checkerboard/fixed', tasks=ALL_TASKS, parameters=0, license='Apache-2.0',
               summary='one answer whatever the image shows: costs nothing, for benchmarks'),
 )
@@ -31,7 +32,8 @@ MODELS = (
 
 def load(name: str, options: ModelOptions) -> Model:
     """Return one of the test models, or raise ModelError."""
-    kinds = {'': Checkerboard, 'overlapping': OverlappingMasks, 'fixed': FixedPattern}
+    kinds: dict[str, Callable[[ModelOptions], Model]] = {
+        '': Checkerboard, 'overlapping': OverlappingMasks, 'fixed': FixedPattern}
     if name not in kinds:
         raise ModelError(f'unknown model checkerboard/{name}, expected '
                          f'{", ".join(info.spec for info in MODELS)}')
@@ -130,7 +132,10 @@ class FixedPattern:
 
     def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Segmentation]:
         """Return the pattern in the size of each (H, W, 3) image."""
-        return [_pattern(*image.shape[:2]) for image in images]
+        patterns = [_pattern(*image.shape[:2]) for image in images]
+        if self.options.confidence:
+            return patterns
+        return [replace(pattern, confidence=None) for pattern in patterns]
 
 
 @lru_cache(maxsize=4)
