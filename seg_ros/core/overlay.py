@@ -50,8 +50,13 @@ def draw_overlay(image: NDArray[np.uint8], segmentation: Segmentation, label_set
 
 
 def _outlines(instance_map: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Return (H, W): pixels of an instance whose right or lower neighbour is of another segment."""
+    """Return (H, W): pixels of an instance beside a pixel that is not of it."""
     edge = np.zeros(instance_map.shape, bool)
-    edge[:, :-1] = instance_map[:, :-1] != instance_map[:, 1:]
-    edge[:-1] |= instance_map[:-1] != instance_map[1:]
+    sideways = instance_map[:, :-1] != instance_map[:, 1:]
+    edge[:, :-1] = sideways
+    edge[:, 1:] |= sideways
+    upwards = instance_map[:-1] != instance_map[1:]
+    edge[:-1] |= upwards
+    edge[1:] |= upwards
+    edge &= instance_map > 0
     return edge
