@@ -41,8 +41,12 @@ class ConfusionMatrix:
         known = self._counts[:count, :count]
         others = self._counts[:count, count:].sum(axis=1, keepdims=True)
         matrix = np.concatenate((known, others), axis=1)
-        matrix[[i for i in self._ignore_ids if i < count]] = 0
+        matrix[self._ignored_classes] = 0
         return matrix
+
+    @property
+    def _ignored_classes(self) -> list[int]:
+        return [i for i in self._ignore_ids if i < len(self._label_set)]
 
     @property
     def ignored(self) -> dict[int, int]:
@@ -53,10 +57,15 @@ class ConfusionMatrix:
                 if i >= count or i in self._ignore_ids}
 
     def iou(self) -> dict[str, float]:
-        """Return class name -> intersection over union; NaN where truth and prediction lack it."""
+        """Return class name -> intersection over union.
+
+        NaN for an ignored class, and for one that is neither in truth nor in prediction.
+        """
         matrix = self.matrix
         true_positive = np.diagonal(matrix).astype(float)
         union = matrix.sum(axis=1) + matrix[:, :-1].sum(axis=0) - true_positive
+        # false alarms of a class whose truth is not looked at say nothing about it
+        union[self._ignored_classes] = 0
         ious = np.divide(true_positive, union, out=np.full(len(union), np.nan), where=union > 0)
         return dict(zip(self._label_set.names, ious.tolist(), strict=True))
 
