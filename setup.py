@@ -27,9 +27,9 @@ setup(
     python_requires='>=3.11',
     entry_points={
         'console_scripts': [
-            'segmentation_node = seg_ros.ros.segmentation_node:main',
-            'street_camera_node = seg_ros.ros.street_camera_node:main',
-            'file_camera_node = seg_ros.ros.file_camera_node:main',
+            'segmentation_node = seg_ros.ros.main:segmentation_node',
+            'street_camera_node = seg_ros.ros.main:street_camera_node',
+            'file_camera_node = seg_ros.ros.main:file_camera_node',
             'seg_ros = seg_ros.tools.cli:main',
         ],
     },

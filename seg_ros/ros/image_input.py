@@ -40,6 +40,7 @@ class ImageInput:
         self._topic = node.resolve_topic_name(topic)
         self.camera_info: CameraInfo | None = None
         self.last_image_s = time.monotonic()
+        self.silence_told = False
         self._reliability = ReliabilityPolicy.BEST_EFFORT \
             if config.image_reliability == 'best_effort' else ReliabilityPolicy.RELIABLE
         if self._auto:
