@@ -1,0 +1,425 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The embedded default: a small panoptic network for streets, its weights in the package."""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+import hashlib
+from importlib import resources
+import json
+import math
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.torch import load as parse_safetensors
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from seg_ros.core.labels import LabelSet
+from seg_ros.core.types import Segmentation, segmentation_from_map
+from seg_ros.models.contract import ALL_TASKS, Model, ModelError, ModelInfo, ModelOptions
+from seg_ros.models.postprocess import find_centres, group_pixels, pixel_of_cell
+
+FORMAT = 1
+"""Version of the metadata; a file with another is refused."""
+
+STRIDE = 4
+"""Pixels of the network's input for each cell of its output, along each axis."""
+
+OFFSET_UNIT = 16.0
+"""Pixels of the network's input that an offset of 1 stands for."""
+
+REACH = 48.0
+"""Pixels of the network's input: a vote farther from every centre belongs to no instance."""
+
+_MULTIPLE = 2 * STRIDE
+_WEIGHTS = 'street_tiny.safetensors'
+_REMEDY = 'reinstall the package or give another file'
+
+MODELS = (
+    ModelInfo(spec='street_tiny', tasks=ALL_TASKS, parameters=920_624, license='Apache-2.0',
+              summary='small panoptic network for streets, for demonstration and start-up'),
+)
+
+
+def load(name: str, options: ModelOptions) -> Model:
+    """Load the network of the package, or of `options.weights`; raises ModelError."""
+    if name:
+        raise ModelError(f'unknown model street_tiny/{name}, expected street_tiny')
+    return StreetTiny(options)
+
+
+# --- The network -----------------------------------------------------------------------------
+
+
+class Features(NamedTuple):
+    """What the network says of (N, 3, H, W) images, on a grid of h = H / 4, w = W / 4, up."""
+
+    semantic: torch.Tensor  # (N, classes, h, w) logits
+    centres: torch.Tensor  # (N, things, h, w) logits: the centre of an object of that class
+    offsets: torch.Tensor  # (N, 2, h, w) rows, columns to the centre, OFFSET_UNIT pixels
+
+
+class ConvBn(nn.Module):
+    """A convolution that keeps its size or divides it by the stride, normalised."""
+
+    def __init__(self, inputs: int, outputs: int, *, size: int = 3, stride: int = 1,
+                 dilation: int = 1, activated: bool = True) -> None:
+        """Make the layers."""
+        super().__init__()
+        self.conv: nn.Module = nn.Conv2d(
+            inputs, outputs, size, stride, dilation * (size // 2), dilation, bias=False)
+        self.bn: nn.Module = nn.BatchNorm2d(outputs)
+        self.activated = activated
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Convolve, normalise, rectify."""
+        y: torch.Tensor = self.bn(self.conv(x))
+        return functional.relu(y, inplace=True) if self.activated else y
+
+    def fuse(self) -> None:
+        """Fold the normalisation into the convolution, for inference."""
+        self.conv = fuse_conv_bn_eval(self.conv, self.bn)
+        self.bn = nn.Identity()
+
+
+class Residual(nn.Module):
+    """Two convolutions beside a shortcut."""
+
+    def __init__(self, channels: int, *, dilation: int = 1) -> None:
+        """Make the layers; the second convolution is the dilated one."""
+        super().__init__()
+        self.first = ConvBn(channels, channels)
+        self.second = ConvBn(channels, channels, dilation=dilation, activated=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Add what the convolutions find."""
+        return functional.relu(x + self.second(self.first(x)), inplace=True)
+
+
+class Context(nn.Module):
+    """Adds to every cell what the whole image looks like."""
+
+    def __init__(self, channels: int) -> None:
+        """Make the layer."""
+        super().__init__()
+        self.mix = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Add the mixed mean."""
+        mixed: torch.Tensor = self.mix(x.mean(dim=(2, 3), keepdim=True))
+        return x + mixed
+
+
+class StreetNetwork(nn.Module):
+    """Residual encoder to 1/16, additive decoder to 1/4, heads after Panoptic-DeepLab.
+
+    Dense 3x3 convolutions only: on a CPU they run at several times the arithmetic rate of
+    depthwise ones. Heads: Cheng et al. 2020, "Panoptic-DeepLab", with a centre map a thing class.
+    """
+
+    def __init__(self, *, classes: int, things: int) -> None:
+        """Make the layers."""
+        super().__init__()
+        self.things = things
+        self.to_2 = ConvBn(3, 32, stride=2)
+        self.to_4 = ConvBn(32, 48, stride=2)
+        self.to_8 = nn.Sequential(
+            ConvBn(48, 64, stride=2), Residual(64), Residual(64), Residual(64, dilation=2))
+        self.to_16 = nn.Sequential(
+            ConvBn(64, 96, stride=2), Residual(96, dilation=2), Residual(96, dilation=4),
+            Residual(96, dilation=8), Context(96))
+        self.from_16 = ConvBn(96, 64, size=1)
+        self.skip_8 = ConvBn(64, 64, size=1)
+        self.mix_8 = ConvBn(64, 64)
+        self.from_8 = ConvBn(64, 64, size=1)
+        self.skip_4 = ConvBn(48, 64, size=1)
+        self.semantic = nn.Sequential(ConvBn(64, 32), nn.Conv2d(32, classes, 1))
+        self.instance = nn.Sequential(ConvBn(64, 32), nn.Conv2d(32, things + 2, 1))
+
+    def forward(self, x: torch.Tensor) -> Features:
+        """Segment (N, 3, H, W) normalised images of any size."""
+        at_4: torch.Tensor = self.to_4(self.to_2(x))
+        at_8: torch.Tensor = self.to_8(at_4)
+        at_16: torch.Tensor = self.to_16(at_8)
+        up_8 = self.mix_8(_twice(self.from_16(at_16), like=at_8) + self.skip_8(at_8))
+        up_4 = _twice(self.from_8(up_8), like=at_4) + self.skip_4(at_4)
+        instance: torch.Tensor = self.instance(up_4)
+        return Features(
+            semantic=self.semantic(up_4),
+            centres=instance[:, :self.things],
+            offsets=instance[:, self.things:])
+
+    def fuse(self) -> None:
+        """Fold every normalisation into its convolution; the network is for inference then."""
+        for module in self.modules():
+            if isinstance(module, ConvBn):
+                module.fuse()
+
+
+def _twice(x: torch.Tensor, *, like: torch.Tensor) -> torch.Tensor:
+    """Enlarge by two, and cut what an odd size has too much."""
+    # a fixed factor, not a size: cells lie at the same places for odd and even sizes
+    doubled = functional.interpolate(x, scale_factor=2, mode='bilinear', align_corners=False)
+    return doubled[..., :like.shape[2], :like.shape[3]]
+
+
+# --- The weights and what they say of themselves ---------------------------------------------
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What a weights file says of itself: its label set and what its network expects."""
+
+    class_names: tuple[str, ...]
+    things: tuple[str, ...]  # in the order of the network's centre maps
+    input_size: tuple[int, int]  # width, height of the training images, pixels
+    mean: tuple[float, float, float]  # of RGB values in [0, 255]
+    std: tuple[float, float, float]
+    score_scale: float  # score = sigmoid(scale * centre logit + bias)
+    score_bias: float
+
+    @property
+    def label_set(self) -> LabelSet:
+        """Return the classes of the network."""
+        return LabelSet(self.class_names, frozenset(self.things))
+
+    def metadata(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
+        """Return the safetensors metadata that belongs to this contract and these tensors."""
+        fields = {name: json.dumps(value) for name, value in asdict(self).items()}
+        return {**fields, 'format': str(FORMAT), 'content_sha256': _digest(fields, tensors)}
+
+    @staticmethod
+    def from_metadata(metadata: Mapping[str, str]) -> Contract:
+        """Read the fields; raises KeyError, TypeError or ValueError where one is no good."""
+        if metadata['format'] != str(FORMAT):
+            raise ValueError(f'its format is {metadata["format"]}, expected {FORMAT}')
+        read = {name: json.loads(metadata[name]) for name in Contract.__dataclass_fields__}
+        contract = Contract(**{
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in read.items()})
+        contract._check()
+        return contract
+
+    def _check(self) -> None:
+        """Raise TypeError or ValueError where a field makes no sense."""
+        if not self.label_set.things:
+            raise ValueError('it names no thing classes')
+        numbers = (*self.input_size, *self.mean, *self.std, self.score_scale, self.score_bias)
+        lengths = len(self.input_size), len(self.mean), len(self.std)
+        if lengths != (2, 3, 3) or not all(map(math.isfinite, numbers)):
+            raise ValueError('its input size or normalisation is no list of numbers')
+        if min(*self.input_size, *self.std) <= 0:
+            raise ValueError('its input size or normalisation is not positive')
+
+
+def _digest(fields: Mapping[str, str], tensors: Mapping[str, torch.Tensor]) -> str:
+    """Return the sha256 of the metadata's fields and of the tensors, both sorted by name."""
+    # safetensors has no checksum, and a flipped bit in a weight is a valid number
+    sha = hashlib.sha256(json.dumps(fields, sort_keys=True).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        sha.update(f'{name} {tensor.dtype} {tuple(tensor.shape)}'.encode())
+        sha.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return sha.hexdigest()
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """A weights file that was read and found whole."""
+
+    contract: Contract
+    tensors: Mapping[str, torch.Tensor]
+    sha256: str  # of the bytes that were parsed
+
+
+def _read_weights(path: str) -> _Weights:
+    """Read a file, the package's where path is empty; raises ModelError."""
+    name = path or f'{_WEIGHTS} of the package'
+    try:
+        source = Path(path) if path else resources.files('seg_ros.models') / 'weights' / _WEIGHTS
+        data = source.read_bytes()
+    except OSError as error:
+        _refuse(name, error.strerror or str(error))
+    try:
+        return _parse_weights(data)
+    except KeyError as error:
+        _refuse(name, f'its metadata lacks {error}')
+    except (TypeError, ValueError) as error:
+        _refuse(name, str(error))
+    except Exception as error:
+        # safetensors raises a class of its own for a damaged header
+        _refuse(name, f'it is no safetensors file ({error})')
+
+
+def _refuse(name: str, reason: str) -> NoReturn:
+    """Raise the sentence about a weights file."""
+    one_line = ' '.join(reason.split())[:200]
+    raise ModelError(f'cannot load the weights {name}: {one_line}; {_REMEDY}')
+
+
+def _parse_weights(data: bytes) -> _Weights:
+    """Parse the bytes of a safetensors file and check them against their own metadata."""
+    if not data:
+        raise ValueError('it is empty')
+    tensors = parse_safetensors(data)
+    metadata = _metadata(data)
+    contract = Contract.from_metadata(metadata)
+    fields = {name: metadata[name] for name in Contract.__dataclass_fields__}
+    if metadata['content_sha256'] != _digest(fields, tensors):
+        raise ValueError('its content does not have the checksum that it was written with')
+    return _Weights(contract=contract, tensors=tensors, sha256=hashlib.sha256(data).hexdigest())
+
+
+def _metadata(data: bytes) -> Mapping[str, str]:
+    """Return the metadata in the header of a safetensors file that was parsed before."""
+    # the header is a length in 8 bytes, little endian, and so many bytes of JSON
+    header = json.loads(data[8:8 + int.from_bytes(data[:8], 'little')])
+    metadata: Mapping[str, str] = header.get('__metadata__', {})
+    return metadata
+
+
+def _build(weights: _Weights, name: str) -> StreetNetwork:
+    """Make the network for inference; raises ModelError where the tensors do not fit it."""
+    contract = weights.contract
+    network = StreetNetwork(classes=len(contract.class_names), things=len(contract.things))
+    try:
+        network.load_state_dict(dict(weights.tensors))
+    except RuntimeError as error:
+        # the second line is the first tensor that does not fit
+        first = (str(error).splitlines()[1:] or [str(error)])[0].strip()
+        _refuse(name, f'it belongs to another network ({first})')
+    network.eval().requires_grad_(False)
+    network.fuse()
+    return network
+
+
+# --- From images to segmentations ------------------------------------------------------------
+
+
+class StreetTiny:
+    """The model: classes and instances of street scenes, images of any size."""
+
+    tasks = ALL_TASKS
+
+    def __init__(self, options: ModelOptions) -> None:
+        """Read the weights and put the network on the device; raises ModelError."""
+        self.options = options
+        weights = _read_weights(options.weights)
+        self.contract = weights.contract
+        self.label_set = weights.contract.label_set
+        self.sha256 = weights.sha256
+        network = _build(weights, options.weights or _WEIGHTS)
+        self._network = network.to(options.device, memory_format=torch.channels_last)
+        self._mean = torch.tensor(self.contract.mean, device=options.device).view(1, 3, 1, 1)
+        self._std = torch.tensor(self.contract.std, device=options.device).view(1, 3, 1, 1)
+        thing_ids = [self.label_set.id_of(name) for name in self.contract.things]
+        self._thing_ids = torch.tensor(thing_ids, device=options.device)
+        # 0 = stuff, otherwise 1 + the class's place among the centre maps
+        self._layer_of_class = torch.zeros(256, dtype=torch.int64, device=options.device)
+        self._layer_of_class[self._thing_ids] = torch.arange(
+            1, len(thing_ids) + 1, device=options.device)
+
+    @torch.inference_mode()
+    def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Segmentation]:
+        """Segment (H, W, 3) uint8 RGB images, each at its own size; raises ModelError."""
+        # one at a time: a batch may round differently, and one image must have one answer
+        return [self._segment(image) for image in images]
+
+    def _segment(self, image: NDArray[np.uint8]) -> Segmentation:
+        """Segment one image."""
+        height, width = image.shape[:2]
+        if not height or not width:
+            raise ModelError(f'street_tiny got an image of {width}x{height}, expected pixels')
+        features = self._network(self._prepare(image))
+        if not torch.isfinite(torch.cat([f.flatten() for f in features])).all():
+            # argmax would call NaN class 0
+            raise ModelError('street_tiny computed values that are not finite: '
+                             'its weights or the device are damaged')
+        return self._decode(features, height=height, width=width)
+
+    def _prepare(self, image: NDArray[np.uint8]) -> torch.Tensor:
+        """Return the (1, 3, h, w) normalised input, at the size that the network works at."""
+        height, width = image.shape[:2]
+        pixels = torch.from_numpy(np.array(image, order='C')).to(self.options.device)
+        x = pixels.permute(2, 0, 1)[None].float()
+        size = working_size(height=height, width=width, trained=self.contract.input_size)
+        if size != (height, width):
+            x = functional.interpolate(x, size=size, mode='bilinear', align_corners=False,
+                                       antialias=True)
+        return (x - self._mean) / self._std
+
+    def _decode(self, features: Features, *, height: int, width: int) -> Segmentation:
+        """Make the maps of one (height, width) image on the device, then copy them over."""
+        logits = functional.interpolate(features.semantic.float(), size=(height, width),
+                                        mode='bilinear', align_corners=False)[0]
+        classes = logits.argmax(dim=0)
+        centres = find_centres(self._scores(features), threshold=self.options.score_threshold,
+                               stride=STRIDE)
+        owners = group_pixels(votes_of_offsets(features.offsets[0].float()), centres,
+                              things=len(self.contract.things), reach=REACH)
+        instance_map = self._owner_of_pixel(owners, classes)
+        confidence = _confidence(logits).cpu().numpy() if self.options.confidence else None
+        return segmentation_from_map(
+            class_map=classes.to(torch.uint8).cpu().numpy(),
+            instance_map=instance_map.cpu().numpy(),
+            class_ids=self._thing_ids[centres.things].to(torch.uint8).cpu().numpy(),
+            scores=centres.scores.cpu().numpy(), confidence=confidence)
+
+    def _scores(self, features: Features) -> torch.Tensor:
+        """Return the (things, h, w) scores: how likely a centre there is a true instance."""
+        logits = features.centres[0].float()
+        return torch.sigmoid(logits * self.contract.score_scale + self.contract.score_bias)
+
+    def _owner_of_pixel(self, owners: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+        """Return the (H, W) int32 instance map of (things, h, w) owners and (H, W) classes.
+
+        A pixel asks for the owner among the instances of its own class only, so that the two
+        maps agree; stuff has none. Instances below the minimum area are taken out.
+        """
+        rows = _nearest(owners.shape[1], classes.shape[0], owners.device)
+        columns = _nearest(owners.shape[2], classes.shape[1], owners.device)
+        none = torch.zeros_like(owners[:1])
+        owner = torch.cat((none, owners))[
+            self._layer_of_class[classes], rows[:, None], columns[None, :]]
+        if self.options.min_area > 1:
+            areas = torch.bincount(owner.flatten())
+            owner = owner * (areas >= self.options.min_area)[owner]
+        return owner.to(torch.int32)
+
+
+def working_size(*, height: int, width: int, trained: tuple[int, int]) -> tuple[int, int]:
+    """Return the (height, width) that the network sees of a height x width image.
+
+    As many pixels as the (width, height) that it was trained at, in the image's proportions (up
+    to 16 to 1), rounded so that its output grid covers the image exactly.
+    """
+    ratio = min(max(height / width, 1 / 16), 16)
+    area = trained[0] * trained[1]
+    return (max(round(math.sqrt(area * ratio) / _MULTIPLE), 1) * _MULTIPLE,
+            max(round(math.sqrt(area / ratio) / _MULTIPLE), 1) * _MULTIPLE)
+
+
+def votes_of_offsets(offsets: torch.Tensor) -> torch.Tensor:
+    """Return where (2, h, w) offsets point: (2, 2h, 2w) rows, columns, pixels of the input."""
+    fine = functional.interpolate(offsets[None], scale_factor=2, mode='bilinear',
+                                  align_corners=False)[0]
+    height, width = fine.shape[1:]
+    rows = pixel_of_cell(torch.arange(height, device=fine.device), stride=STRIDE / 2)
+    columns = pixel_of_cell(torch.arange(width, device=fine.device), stride=STRIDE / 2)
+    return fine * OFFSET_UNIT + torch.stack(torch.meshgrid(rows, columns, indexing='ij'))
+
+
+def _nearest(cells: int, pixels: int, device: torch.device) -> torch.Tensor:
+    """Return the (pixels,) index of the cell that each pixel of an axis lies in."""
+    return torch.div(torch.arange(pixels, device=device) * cells, pixels, rounding_mode='floor')
+
+
+def _confidence(logits: torch.Tensor) -> torch.Tensor:
+    """Return round(255 p) as (H, W) uint8, p the probability of the best class."""
+    best = torch.exp(logits.amax(dim=0) - logits.logsumexp(dim=0))
+    return best.mul(255).round().clamp(0, 255).to(torch.uint8)
