@@ -44,7 +44,7 @@ def make_node(context: LaunchContext) -> list[LifecycleNode]:
     """Make the node with the parameters that were given, and no others."""
     value = {name: LaunchConfiguration(name).perform(context)
              for name in (*ARGUMENTS, *NODE_PARAMETERS)}
-    given = {name: ParameterValue(value[name], value_type=kind)
+    given = {name: ParameterValue(LaunchConfiguration(name), value_type=kind)
              for name, (kind, _) in NODE_PARAMETERS.items() if value[name]}
     image = value['image']
     node = LifecycleNode(
