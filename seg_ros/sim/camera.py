@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pinhole camera of the synthetic street, and where it stands in one frame."""
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+NEAR_M = 0.6  # nothing nearer than this is drawn
+
+
+@dataclass(frozen=True)
+class CameraModel:
+    """A pinhole without distortion; pixel (u, v) has its centre at integer u, v."""
+
+    width: int
+    height: int
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+
+
+@dataclass(frozen=True)
+class CameraView:
+    """A camera above flat ground.
+
+    The level frame has its origin in the camera: x right, y down, z forward, ground at y = height_m.
+    """
+
+    model: CameraModel
+    optical_from_level: NDArray[np.float64]  # (3, 3) rotation
+    height_m: float
+
+    def to_optical(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Turn level points (N, 3) into the optical frame (N, 3), metres."""
+        return points @ self.optical_from_level.T
+
+    def project(self, optical: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the pixels (N, 2) of points (N, 3) in front of the camera."""
+        model = self.model
+        depth = optical[:, 2]
+        return np.stack([model.fx * optical[:, 0] / depth + model.cx,
+                         model.fy * optical[:, 1] / depth + model.cy], axis=1)
+
+    def level_rays(self) -> NDArray[np.float64]:
+        """Return the (3, 3) matrix from homogeneous pixels to rays in the level frame."""
+        model = self.model
+        rays = np.array([[1 / model.fx, 0, -model.cx / model.fx],
+                         [0, 1 / model.fy, -model.cy / model.fy],
+                         [0, 0, 1.0]])
+        return self.optical_from_level.T @ rays
+
+    def ground_plane(self) -> NDArray[np.float64]:
+        """Return (a, b, c) with 1 / depth = a u + b v + c on the ground."""
+        return self.level_rays()[1] / self.height_m
+
+    def inverse_depth_plane(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return (a, b, c) with 1 / depth = a u + b v + c on the plane of three optical points."""
+        normal = cross(points[1] - points[0], points[2] - points[0])
+        offset = float(normal @ points[0])
+        if abs(offset) < 1e-9:  # seen exactly from the side: no pixel can lie on it
+            return np.array([0.0, 0.0, 1.0 / max(float(points[:, 2].mean()), NEAR_M)])
+        model = self.model
+        normal = normal / offset
+        return np.array([normal[0] / model.fx, normal[1] / model.fy,
+                         normal[2] - normal[0] * model.cx / model.fx
+                         - normal[1] * model.cy / model.fy])
+
+
+def cross(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the cross product of two 3-vectors, faster than numpy's general one."""
+    ax, ay, az = a.tolist()
+    bx, by, bz = b.tolist()
+    return np.array([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
+
+
+def rotation(*, yaw: float, pitch: float, roll: float) -> NDArray[np.float64]:
+    """Return optical_from_level: yaw to the right, pitch down, roll clockwise, radians."""
+    cy, sy = math.cos(yaw), math.sin(yaw)
+    cp, sp = math.cos(pitch), math.sin(pitch)
+    cr, sr = math.cos(roll), math.sin(roll)
+    turn = np.array([[cy, 0, -sy], [0, 1, 0], [sy, 0, cy]])
+    nod = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
+    tilt = np.array([[cr, sr, 0], [-sr, cr, 0], [0, 0, 1.0]])
+    return tilt @ nod @ turn
+
+
+def clip_near(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Cut a convex polygon (N, 3) of optical points at the near plane; (0, 3) where all is behind."""
+    depth = points[:, 2].tolist()
+    if min(depth) >= NEAR_M:
+        return points
+    kept: list[NDArray[np.float64]] = []
+    for i, this in enumerate(depth):
+        before = depth[i - 1]
+        if (before >= NEAR_M) != (this >= NEAR_M):
+            kept.append(points[i - 1] + (points[i] - points[i - 1])
+                        * ((NEAR_M - before) / (this - before)))
+        if this >= NEAR_M:
+            kept.append(points[i])
+    return np.array(kept).reshape(-1, 3)
