@@ -17,6 +17,7 @@ import subprocess
 import sys
 import sysconfig
 import time
+from typing import TextIO
 
 ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = ROOT / 'requirements'
@@ -194,8 +195,10 @@ def numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r'\d+', version))
 
 
-def wait_for_turn(lock) -> None:
+def wait_for_turn(lock: TextIO) -> None:
     """Let only one set-up of this clone run at a time."""
+    # inherited by pip and colcon: if this process is killed, the next one waits for them
+    os.set_inheritable(lock.fileno(), True)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -343,7 +346,12 @@ def run(name: str, command: list[str], *, progress: Callable[[], str] = lambda: 
     log = STATE / f'{name}.log'
     with log.open('w') as output:
         process = subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, env=environment(), cwd=STATE
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment(),
+            cwd=STATE,
+            close_fds=False,  # of ours, only the lock is inheritable
         )
         try:
             watch(process, lambda: f'{progress()}  {last_line(log)}'.strip())
