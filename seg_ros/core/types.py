@@ -93,8 +93,8 @@ class Segmentation:
 
     def __post_init__(self) -> None:
         """Raise ValueError where shapes and types disagree; contents are the tests' business."""
-        height, width = self.class_map.shape
-        _check(self.class_map, name='class_map', dtype=np.uint8, shape=(height, width))
+        _check(self.class_map, name='class_map', dtype=np.uint8, shape=(None, None))
+        height, width = self.size
         _check(self.instance_map, name='instance_map', dtype=np.int32, shape=(height, width))
         if self.confidence is not None:
             _check(self.confidence, name='confidence', dtype=np.uint8, shape=(height, width))
@@ -138,6 +138,8 @@ def segmentation_from_map(
     """
     class_ids = np.asarray(class_ids, np.uint8).reshape(-1)
     scores = np.asarray(scores, np.float32).reshape(-1)
+    if len(class_ids) != len(scores):
+        raise ValueError(f'{len(class_ids)} class_ids and {len(scores)} scores, expected as many')
     boxes = tight_boxes(instance_map, len(scores))
     present = boxes[:, 2] > boxes[:, 0]
     if not present.all():
