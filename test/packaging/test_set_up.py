@@ -104,7 +104,7 @@ def test_a_package_that_pip_left_half_written_is_forgotten(setup) -> None:
 def test_cmake_files_of_the_wheels_are_pointed_at_this_machine(setup) -> None:
     file = setup.VENV / 'share' / 'a' / 'a.cmake'
     file.parent.mkdir(parents=True)
-    built_at = '/opt' + '/python/cp311-cp311'
+    built_at = '/builder/python/cp311-cp311'
     file.write_text(f'{built_at}/include/python3.11;{built_at}/lib/python3.11/site-packages/numpy')
     setup.point_cmake_files_here()
     include = setup.sysconfig.get_path('include')

@@ -284,7 +284,7 @@ def remove_installed_interfaces() -> None:
 
 def point_cmake_files_here() -> None:
     """Replace the folders of the machine that built the wheels by this one's."""
-    build_python = r'/opt/python/cp3\d+-cp3\d+'
+    build_python = r'/\w+/python/cp3\d+-cp3\d+'
     places = {
         build_python + r'/include/python3\.\d+': sysconfig.get_path('include'),
         build_python + r'/lib/python3\.\d+/site-packages': str(site_packages()),
