@@ -48,11 +48,11 @@ class SegmentationNode(LifecycleNode):
         super().__init__('segmentation_node', **node_options)
         _forward_logs(self)
         try:
-            self._parameters = NodeParameters(
+            self._settings = NodeParameters(
                 self, is_fixed=lambda: self._pipeline is not None, on_change=self._reconfigure)
         except ValueError as error:
             raise StartError(str(error)) from error
-        for name in foreign(self._parameters.strangers):
+        for name in foreign(self._settings.strangers):
             self.get_logger().warning(f'parameter {name!r} is not one of this node, ignored')
         self._statistics = Statistics()
         self._failures_told = 0
@@ -75,7 +75,7 @@ class SegmentationNode(LifecycleNode):
 
     def start(self) -> None:
         """Configure and activate, unless the parameter autostart leaves that to a manager."""
-        if self._parameters.config.autostart:
+        if self._settings.config.autostart:
             self._load()
 
     def close(self, *, timeout_s: float) -> None:
@@ -118,14 +118,14 @@ class SegmentationNode(LifecycleNode):
 
     def _load(self) -> None:
         """Load and warm up the model on the worker thread; services answer meanwhile."""
-        config = self._parameters.config
+        config = self._settings.config
         self._loaded = self._worker.submit(lambda: _load_pipeline(config))
         self._loaded.add_done_callback(lambda _: self._loading_done.trigger())
 
     def _on_loading_done(self) -> None:
         """Go on with the automatic start."""
         unconfigured = self._state_machine.current_state[0] == State.PRIMARY_STATE_UNCONFIGURED
-        if not (self._parameters.config.autostart and unconfigured and self.exit_code is None):
+        if not (self._settings.config.autostart and unconfigured and self.exit_code is None):
             return
         started = self.trigger_configure() == TransitionCallbackReturn.SUCCESS \
             and self.trigger_activate() == TransitionCallbackReturn.SUCCESS
@@ -134,10 +134,10 @@ class SegmentationNode(LifecycleNode):
 
     def _configure(self) -> None:
         loaded, self._loaded = self._loaded, None
-        pipeline = loaded.result() if loaded else _load_pipeline(self._parameters.config)
-        self._outputs = Outputs(self, self._parameters.config, label_set=pipeline.label_set,
+        pipeline = loaded.result() if loaded else _load_pipeline(self._settings.config)
+        self._outputs = Outputs(self, self._settings.config, label_set=pipeline.label_set,
                                 tasks=pipeline.tasks)
-        pipeline.apply(self._parameters.config)
+        pipeline.apply(self._settings.config)
         self._pipeline = pipeline
         tasks = ', '.join(sorted(pipeline.tasks))
         self.get_logger().info(f'{" + ".join(pipeline.models)} on {pipeline.device}: {tasks}, '
@@ -145,7 +145,7 @@ class SegmentationNode(LifecycleNode):
 
     def _activate(self) -> None:
         self._tracker = NoTracker()
-        self._input = ImageInput(self, self._parameters.config, on_image=self._receive)
+        self._input = ImageInput(self, self._settings.config, on_image=self._receive)
 
     def _deactivate(self) -> None:
         if self._input:
@@ -209,7 +209,7 @@ class SegmentationNode(LifecycleNode):
     def _receive(self, message: AnyImage) -> None:
         """Check an image and make it the newest; no pixel is touched here."""
         self._statistics.count('received')
-        config = self._parameters.config
+        config = self._settings.config
         try:
             if isinstance(message, CompressedImage):
                 check_compressed(message, max_pixels=config.max_image_pixels)
@@ -285,7 +285,7 @@ class SegmentationNode(LifecycleNode):
 
     def _publish_diagnostics(self) -> None:
         """Say once a second how it goes, and follow the camera's QoS."""
-        config, camera, pipeline = self._parameters.config, self._input, self._pipeline
+        config, camera, pipeline = self._settings.config, self._input, self._pipeline
         if camera:
             camera.adapt()
         snapshot = self._statistics.snapshot()
