@@ -60,7 +60,7 @@ def open_recording(path: str | Path) -> Recording:
 
 
 def image_files(folder: Path) -> tuple[Path, ...]:
-    """Return the image files of a folder, sorted by name; raise ValueError where there are none."""
+    """Return the images of a folder, sorted by name; raise ValueError where there are none."""
     if not folder.is_dir():
         raise ValueError(f'{str(folder)!r} is no folder, expected a folder of images')
     files = sorted(

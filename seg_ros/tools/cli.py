@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`seg_ros`: evaluate, segment, models, parameters."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Sequence
+from importlib import import_module
+import logging
+import sys
+
+from seg_ros.core.config import parameter_table
+
+BAD_USE = 2
+INTERRUPTED = 130  # 128 + SIGINT, as shells count
+_DESCRIPTION = """Segment images without ROS, with the pipeline that the node runs.
+
+  seg_ros evaluate --images DIR --labels DIR    how well a model does on labelled images
+  seg_ros segment --video FILE --out DIR        pictures and label images of your own files"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return the exit code; errors are one sentence on stderr."""
+    logging.basicConfig(format='%(levelname)s: %(message)s')
+    try:
+        options = _parser().parse_args(arguments)
+        return options.run(options)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except (ValueError, OSError) as error:
+        return _fail(error)
+    # the expression is looked at only when something is raised: torch stays out until then
+    except _model_error() as error:
+        return _fail(error)
+
+
+def _fail(error: Exception) -> int:
+    """Say what is wrong."""
+    print(f'seg_ros: {error}', file=sys.stderr)
+    return BAD_USE
+
+
+def _model_error() -> type[Exception]:
+    """Return ModelError, which lives beside torch."""
+    return import_module('seg_ros.models.contract').ModelError
+
+
+def _parser() -> ArgumentParser:
+    """Return the parser of all commands."""
+    parser = ArgumentParser(
+        prog='seg_ros', description=_DESCRIPTION, formatter_class=RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(title='commands', required=True, metavar='COMMAND')
+    _add_evaluate(commands.add_parser('evaluate', help='mIoU, IoU by class and frames a second'))
+    _add_segment(commands.add_parser('segment', help='overlays and label images of your files'))
+    models = commands.add_parser('models', help='list what can be run, with licence and size')
+    models.set_defaults(run=_run_models)
+    parameters = commands.add_parser('parameters', help="print the node's parameters in Markdown")
+    parameters.set_defaults(run=_run_parameters)
+    return parser
+
+
+def _add_evaluate(parser: ArgumentParser) -> None:
+    """Declare what `evaluate` takes."""
+    parser.description = 'Compare class maps with labels: mIoU over all pixels of all frames.'
+    parser.add_argument('--images', required=True, metavar='DIR', help='folder of images')
+    parser.add_argument(
+        '--labels',
+        required=True,
+        metavar='DIR',
+        help="folder of 8-bit label images: the model's class ids, one file an image, same stem",
+    )
+    parser.add_argument(
+        '--ignore-ids',
+        default='255',
+        metavar='IDS',
+        help='label ids that are not counted, separated by commas (default: %(default)s); '
+        "ids outside of the model's classes never are",
+    )
+    parser.add_argument('--json', metavar='FILE', help='write the figures there too')
+    _add_model(parser)
+    parser.set_defaults(run=_run_evaluate)
+
+
+def _add_segment(parser: ArgumentParser) -> None:
+    """Declare what `segment` takes."""
+    parser.description = 'Segment every frame: overlay, class map, instance map, instances.'
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument('--images', metavar='DIR', help='folder of images, or one image')
+    source.add_argument('--video', metavar='FILE', help='video file')
+    parser.add_argument('--out', required=True, metavar='DIR', help='folder to write to')
+    _add_model(parser)
+    parser.set_defaults(run=_run_segment)
+
+
+def _add_model(parser: ArgumentParser) -> None:
+    """Declare which model runs, and how."""
+    parser.add_argument('--model', default='street_tiny', help='see `seg_ros models`')
+    parser.add_argument('--weights', default='', metavar='FILE', help="instead of the model's own")
+    parser.add_argument('--device', default='auto', help='auto, cpu or cuda:N')
+    parser.add_argument(
+        '-p',
+        dest='parameters',
+        action='append',
+        default=[],
+        metavar='NAME=VALUE',
+        help='any other parameter of the node, such as score_threshold=0.3; may be repeated',
+    )
+
+
+def _run_evaluate(options: Namespace) -> int:
+    return import_module('seg_ros.tools.evaluate').run(options)
+
+
+def _run_segment(options: Namespace) -> int:
+    return import_module('seg_ros.tools.segment').run(options)
+
+
+def _run_models(options: Namespace) -> int:
+    return import_module('seg_ros.tools.models').run(options)
+
+
+def _run_parameters(options: Namespace) -> int:
+    print(parameter_table())
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
