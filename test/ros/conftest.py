@@ -196,7 +196,7 @@ class Robot:
         self._executor.add_node(self.node)
         self.outputs = dict(outputs)
         self.answers: defaultdict[tuple[int, int, str], Answer] = defaultdict(Answer)
-        self.order: list[tuple[str, float]] = []
+        self.order: list[tuple[str, tuple[int, int, str]]] = []
         self.label_infos: list[LabelInfo] = []
         self.diagnostics: list[DiagnosticArray] = []
         qos = QoSProfile(depth=50)
@@ -217,8 +217,9 @@ class Robot:
 
     def _collect(self, topic: str) -> Callable[[Any], None]:
         def keep(message: Any) -> None:
-            self.answers[key_of(message.header)].messages[topic] = message
-            self.order.append((topic, time.monotonic()))
+            key = key_of(message.header)
+            self.answers[key].messages[topic] = message
+            self.order.append((topic, key))
         return keep
 
     def spin_until(self, condition: Callable[[], Any], *, timeout_s: float = 20.0,
