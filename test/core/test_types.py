@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import FrozenInstanceError, replace
 
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 import numpy as np
 import pytest
