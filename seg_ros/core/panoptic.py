@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_ros.core.labels import ClassRemap, LabelSet
-from seg_ros.core.types import Instances, Segmentation, segmentation_from_map, VOID
+from seg_ros.core.types import Instances, look_up, Segmentation, segmentation_from_map, VOID
 
 INSTANCE_LIMIT = 1 << 15
 """Packed instance values stay below this, so that a signed 32-bit pixel never turns negative."""
@@ -37,26 +37,21 @@ def fuse(*, semantic: Segmentation, instance: Segmentation, fused: ClassRemap) -
         raise ValueError(f'semantic map is {semantic.size}, instance map is {instance.size}, '
                          'expected one size')
     class_ids = fused.table[instance.instances.class_ids]
-    owner = np.concatenate(([False], class_ids != VOID))[instance.instance_map]
-    instance_map = np.where(owner, instance.instance_map, 0).astype(np.int32)
-    class_of_value = np.concatenate(([VOID], class_ids)).astype(np.uint8)
-    return segmentation_from_map(
-        class_map=np.where(owner, class_of_value[instance_map], semantic.class_map),
-        instance_map=instance_map,
-        class_ids=class_ids,
-        scores=instance.instances.scores,
-        confidence=_fused_confidence(semantic, instance, owner),
-    )
+    kept = keep_instances(instance, class_ids != VOID)
+    instances = replace(kept.instances, class_ids=class_ids[class_ids != VOID])
+    owned = kept.instance_map > 0
+    class_of_value = np.concatenate((np.array([VOID], np.uint8), instances.class_ids))
+    return Segmentation(
+        class_map=np.where(owned, look_up(class_of_value, kept.instance_map), semantic.class_map),
+        instance_map=kept.instance_map, instances=instances,
+        confidence=None if semantic.confidence is None else np.where(
+            owned, _score_bytes(kept), semantic.confidence))
 
 
-def _fused_confidence(semantic: Segmentation, instance: Segmentation,
-                      owner: NDArray[np.bool_]) -> NDArray[np.uint8] | None:
-    """Return an instance's score on its pixels and the semantic confidence elsewhere."""
-    if semantic.confidence is None:
-        return None
-    scores = np.concatenate(([0.0], instance.instances.scores))
-    bytes_of_value = np.round(255 * scores).astype(np.uint8)
-    return np.where(owner, bytes_of_value[instance.instance_map], semantic.confidence)
+def _score_bytes(segmentation: Segmentation) -> NDArray[np.uint8]:
+    """Return (H, W) round(255 score) of the instance of each pixel, 0 where none is."""
+    scores = np.concatenate(([0.0], segmentation.instances.scores))
+    return look_up(np.round(255 * scores).astype(np.uint8), segmentation.instance_map)
 
 
 def semantic_part(segmentation: Segmentation) -> Segmentation:
@@ -78,7 +73,7 @@ def remap(segmentation: Segmentation, classes: ClassRemap) -> Segmentation:
     """Return the segmentation in the user's classes; dropped classes become void, uncounted."""
     class_ids = classes.table[segmentation.instances.class_ids]
     counted = classes.label_set.is_thing()[class_ids]
-    class_map = classes.table[segmentation.class_map]
+    class_map = look_up(classes.table, segmentation.class_map)
     confidence = segmentation.confidence
     if confidence is not None:
         confidence = np.where(class_map == VOID, np.uint8(0), confidence)
@@ -95,7 +90,7 @@ def keep_instances(segmentation: Segmentation, keep: NDArray[np.bool_]) -> Segme
     new_value[1:][keep] = np.arange(1, keep.sum() + 1)
     old = segmentation.instances
     return replace(
-        segmentation, instance_map=new_value[segmentation.instance_map],
+        segmentation, instance_map=look_up(new_value, segmentation.instance_map),
         instances=replace(old, boxes=old.boxes[keep], class_ids=old.class_ids[keep],
                           scores=old.scores[keep], track_ids=old.track_ids[keep]))
 
@@ -107,16 +102,17 @@ def resize(segmentation: Segmentation, *, width: int, height: int) -> Segmentati
         return segmentation
     rows = ((2 * np.arange(height) + 1) * old_height // (2 * height))[:, None]
     columns = ((2 * np.arange(width) + 1) * old_width // (2 * width))[None, :]
+    instance_map = segmentation.instance_map[rows, columns]
     old = segmentation.instances
     confidence = segmentation.confidence
     resized = segmentation_from_map(
         class_map=segmentation.class_map[rows, columns],
-        instance_map=segmentation.instance_map[rows, columns],
+        instance_map=instance_map,
         class_ids=old.class_ids, scores=old.scores,
         confidence=None if confidence is None else confidence[rows, columns])
     if not old.track_ids.any():
         return resized
-    survived = np.isin(np.arange(1, len(old) + 1), segmentation.instance_map[rows, columns])
+    survived = np.bincount(instance_map.ravel(), minlength=len(old) + 1)[1:] > 0
     return replace(resized, instances=replace(resized.instances,
                                               track_ids=old.track_ids[survived]))
 
@@ -161,15 +157,15 @@ def pack(segmentation: Segmentation, encoding: PanopticEncoding) -> NDArray[np.i
         classes, packed_instances = classes << 16, owners << 16 | values
     else:
         packed_instances = owners * CITYSCAPES_FACTOR + values - 1
-    # one table over classes and instances: the image is read and written once
     table = np.concatenate((classes, packed_instances))
-    return table[segment_index(segmentation)]
+    return look_up(table, segment_index(segmentation))
 
 
 def segment_index(segmentation: Segmentation) -> NDArray[np.int32]:
     """Return (H, W) indices into (256 classes, then N instances): which segment has a pixel."""
-    owned = segmentation.instance_map > 0
-    return np.where(owned, segmentation.instance_map + VOID, segmentation.class_map)
+    index = segmentation.class_map.astype(np.int32)
+    np.add(segmentation.instance_map, VOID, out=index, where=segmentation.instance_map > 0)
+    return index
 
 
 def unpack(packed: NDArray[np.int32], encoding: PanopticEncoding

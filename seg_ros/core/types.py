@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,13 +104,20 @@ class Segmentation:
         """Return the (H, W) published id of each pixel, 0 = none."""
         if not self.instances.track_ids.any():
             return self.instance_map
-        return np.concatenate(([0], self.instances.ids)).astype(np.int32)[self.instance_map]
+        id_of_value = np.concatenate(([0], self.instances.ids)).astype(np.int32)
+        return look_up(id_of_value, self.instance_map)
 
     @property
     def size(self) -> tuple[int, int]:
         """Return (height, width) in pixels."""
         height, width = self.class_map.shape
         return height, width
+
+
+def look_up(table: NDArray[Any], indices: NDArray[np.integer[Any]]) -> NDArray[Any]:
+    """Return the table's rows at (H, W) indices, which must not be outside of it."""
+    # 'clip' spares numpy the check of each index: two to four times as fast as table[indices]
+    return table.take(indices, axis=0, mode='clip')
 
 
 def tight_boxes(instance_map: NDArray[np.int32], count: int) -> NDArray[np.float32]:
@@ -145,7 +153,7 @@ def segmentation_from_map(
     if not present.all():
         new_value = np.zeros(len(scores) + 1, np.int32)
         new_value[1:][present] = np.arange(1, present.sum() + 1)
-        instance_map = new_value[instance_map]
+        instance_map = look_up(new_value, instance_map)
     instances = Instances(
         boxes=boxes[present],
         class_ids=class_ids[present],
