@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_ros.core.labels import LabelSet
+from seg_ros.core.panoptic import segment_index
 from seg_ros.core.types import Segmentation, VOID
 
 
@@ -31,8 +32,10 @@ class ConfusionMatrix:
         if truth.shape != prediction.shape:
             raise ValueError(f'truth is {truth.shape}, prediction is {prediction.shape}, '
                              'expected one shape')
-        joint = truth.astype(np.int32).ravel() << 8 | prediction.ravel()
-        self._counts += np.bincount(joint, minlength=1 << 16).reshape(256, 256)
+        joint = truth.astype(np.intp)  # bincount's own type: nothing is converted twice
+        joint <<= 8
+        joint |= prediction
+        self._counts += np.bincount(joint.ravel(), minlength=1 << 16).reshape(256, 256)
 
     @property
     def matrix(self) -> NDArray[np.int64]:
@@ -108,44 +111,33 @@ class PanopticQuality:
         if truth.size != prediction.size:
             raise ValueError(f'truth is {truth.size}, prediction is {prediction.size}, '
                              'expected one size')
-        truth_map, truth_classes = self._segments(truth, min_area=self._min_area)
-        map_, classes = self._segments(prediction, min_area=0)
-        joint = np.bincount(truth_map.ravel() * (len(classes) + 1) + map_.ravel(),
-                            minlength=(len(truth_classes) + 1) * (len(classes) + 1))
-        # row and column 0 are void
-        overlap = joint.reshape(len(truth_classes) + 1, len(classes) + 1)
-        truth_area, area = overlap.sum(axis=1)[1:], overlap.sum(axis=0)[1:]
-        on_void = overlap[0, 1:]
-        union = truth_area[:, None] + (area - on_void)[None, :] - overlap[1:, 1:]
+        overlap = _overlaps(truth, prediction)
+        truth_is_segment = self._is_segment(overlap.sum(axis=1), min_area=self._min_area)
+        is_segment = self._is_segment(overlap.sum(axis=0), min_area=0)
+        truth_classes = _segment_classes(truth)[truth_is_segment]
+        classes = _segment_classes(prediction)[is_segment]
+        shared = overlap[truth_is_segment][:, is_segment]
+        truth_area = overlap[truth_is_segment].sum(axis=1)
+        area = overlap[:, is_segment].sum(axis=0)
+        on_void = area - shared.sum(axis=0)
+        union = truth_area[:, None] + (area - on_void)[None, :] - shared
         iou = np.where(truth_classes[:, None] == classes[None, :],
-                       overlap[1:, 1:] / np.maximum(union, 1), 0.0)
+                       shared / np.maximum(union, 1), 0.0)
         rows, columns = np.nonzero(iou > 0.5)  # at most one a row and a column
         np.add.at(self._iou_sum, truth_classes[rows], iou[rows, columns])
         np.add.at(self._matched, truth_classes[rows], 1)
-        missed = np.delete(truth_classes, rows)
-        np.add.at(self._false_negatives, missed, 1)
+        np.add.at(self._false_negatives, np.delete(truth_classes, rows), 1)
         excused = on_void > 0.5 * area
         excused[columns] = True
-        np.add.at(self._false_positives, classes[~excused & (area > 0)], 1)
+        np.add.at(self._false_positives, classes[~excused], 1)
 
-    def _segments(self, segmentation: Segmentation, *, min_area: int
-                  ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return (H, W) segment numbers, 0 = void, and the (S,) class of segment s + 1."""
+    def _is_segment(self, areas: NDArray[np.int64], *, min_area: int) -> NDArray[np.bool_]:
+        """Return which of (256 classes, then N instances) are segments; the others are void."""
         count = len(self._label_set)
-        instances = segmentation.instances
-        areas = np.bincount(segmentation.instance_map.ravel(), minlength=len(instances) + 1)[1:]
-        class_is_segment = ~self._label_set.is_thing()
-        class_is_segment[count:] = False
-        # table over (256 classes, then N instances), as in core.panoptic.segment_index
-        is_segment = np.concatenate((class_is_segment, areas >= max(min_area, 1)))
-        owned = segmentation.instance_map > 0
-        index = np.where(owned, segmentation.instance_map + VOID, segmentation.class_map)
-        present = np.bincount(index.ravel(), minlength=len(is_segment)) > 0
-        is_segment &= present
-        number = np.zeros(len(is_segment), np.int64)
-        number[is_segment] = np.arange(1, is_segment.sum() + 1)
-        classes = np.concatenate((np.arange(VOID + 1), instances.class_ids))[is_segment]
-        return number[index], classes.astype(np.int64)
+        stuff = areas[:count] > 0
+        stuff[sorted(self._label_set.thing_ids)] = False
+        unknown = np.zeros(VOID + 1 - count, bool)
+        return np.concatenate((stuff, unknown, areas[VOID + 1:] >= max(min_area, 1)))
 
     def by_class(self) -> dict[str, Quality]:
         """Return class name -> quality; NaN where truth and prediction lack the class."""
@@ -183,3 +175,18 @@ class PanopticQuality:
             sq=float(np.mean([q.sq for q in occurring])),
             rq=float(np.mean([q.rq for q in occurring])),
             truths=sum(q.truths for q in occurring))
+
+
+def _overlaps(truth: Segmentation, prediction: Segmentation) -> NDArray[np.int64]:
+    """Return the pixels that each two of (256 classes, then N instances) share."""
+    rows = VOID + 1 + len(truth.instances)
+    columns = VOID + 1 + len(prediction.instances)
+    joint = segment_index(truth).astype(np.intp)
+    joint *= columns
+    joint += segment_index(prediction)
+    return np.bincount(joint.ravel(), minlength=rows * columns).reshape(rows, columns)
+
+
+def _segment_classes(segmentation: Segmentation) -> NDArray[np.int64]:
+    """Return the class of each of (256 classes, then N instances)."""
+    return np.concatenate((np.arange(VOID + 1), segmentation.instances.class_ids))

@@ -100,16 +100,16 @@ def resize(segmentation: Segmentation, *, width: int, height: int) -> Segmentati
     old_height, old_width = segmentation.size
     if (old_height, old_width) == (height, width):
         return segmentation
-    rows = ((2 * np.arange(height) + 1) * old_height // (2 * height))[:, None]
-    columns = ((2 * np.arange(width) + 1) * old_width // (2 * width))[None, :]
-    instance_map = segmentation.instance_map[rows, columns]
+    rows = ((2 * np.arange(height) + 1) * old_height // (2 * height))
+    columns = ((2 * np.arange(width) + 1) * old_width // (2 * width))
+    instance_map = segmentation.instance_map[rows][:, columns]
     old = segmentation.instances
     confidence = segmentation.confidence
     resized = segmentation_from_map(
-        class_map=segmentation.class_map[rows, columns],
+        class_map=segmentation.class_map[rows][:, columns],
         instance_map=instance_map,
         class_ids=old.class_ids, scores=old.scores,
-        confidence=None if confidence is None else confidence[rows, columns])
+        confidence=None if confidence is None else confidence[rows][:, columns])
     if not old.track_ids.any():
         return resized
     survived = np.bincount(instance_map.ravel(), minlength=len(old) + 1)[1:] > 0
