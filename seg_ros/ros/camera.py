@@ -15,7 +15,6 @@ from rcl_interfaces.msg import ParameterDescriptor
 import rclpy
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
-from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.publisher import Publisher
@@ -171,7 +170,7 @@ def run_camera(make: Callable[[], CameraNode], *, name: str, stop: Callable[[], 
     try:
         rclpy.init(args=sys.argv, signal_handler_options=SignalHandlerOptions.NO)
         node = make()
-    except (ValueError, InvalidParameterTypeException) as error:
+    except (ValueError, RuntimeError) as error:  # RuntimeError: arguments that rcl cannot read
         print(f'{name}: {error}', file=sys.stderr)
         rclpy.try_shutdown()
         return 1
