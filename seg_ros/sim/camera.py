@@ -41,9 +41,10 @@ class CameraView:
     def project(self, optical: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the pixels (N, 2) of points (N, 3) in front of the camera."""
         model = self.model
-        depth = optical[:, 2]
-        return np.stack([model.fx * optical[:, 0] / depth + model.cx,
-                         model.fy * optical[:, 1] / depth + model.cy], axis=1)
+        pixels = optical[:, :2] / optical[:, 2:]
+        pixels *= (model.fx, model.fy)
+        pixels += (model.cx, model.cy)
+        return pixels
 
     def level_rays(self) -> NDArray[np.float64]:
         """Return the (3, 3) matrix from homogeneous pixels to rays in the level frame."""
@@ -60,14 +61,23 @@ class CameraView:
     def inverse_depth_plane(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return (a, b, c) with 1 / depth = a u + b v + c on the plane of three optical points."""
         normal = cross(points[1] - points[0], points[2] - points[0])
-        offset = float(normal @ points[0])
-        if abs(offset) < 1e-9:  # seen exactly from the side: no pixel can lie on it
-            return np.array([0.0, 0.0, 1.0 / max(float(points[:, 2].mean()), NEAR_M)])
+        return self.inverse_depth_planes(normal[None], points[:1])[0]
+
+    def inverse_depth_planes(self, normals: NDArray[np.float64],
+                             points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return (a, b, c) (N, 3) of planes with optical normals (N, 3) through points (N, 3).
+
+        A plane seen exactly from its edge has no finite answer and gets one at its point.
+        """
         model = self.model
-        normal = normal / offset
-        return np.array([normal[0] / model.fx, normal[1] / model.fy,
-                         normal[2] - normal[0] * model.cx / model.fx
-                         - normal[1] * model.cy / model.fy])
+        offset = (normals * points).sum(axis=1)
+        edge_on = np.abs(offset) < 1e-6
+        scaled = normals / np.where(edge_on, 1.0, offset)[:, None]
+        planes = scaled / (model.fx, model.fy, 1.0)
+        planes[:, 2] -= planes[:, 0] * model.cx + planes[:, 1] * model.cy
+        planes[edge_on, :2] = 0.0
+        planes[edge_on, 2] = 1.0 / np.maximum(points[edge_on, 2], NEAR_M)
+        return planes
 
 
 def cross(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,13 +2,14 @@
 """One z-buffer that colour, class, instance and depth are all painted through."""
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_ros.sim.camera import CameraView, clip_near
+from seg_ros.sim.camera import CameraView, clip_near, cross
 
 SUBPIXEL_BITS = 4
 _ONE = 1 << SUBPIXEL_BITS
@@ -41,7 +42,8 @@ class Canvas:
         """Start with a black image that is sky all over."""
         self.view = view
         self.width, self.height = view.model.width, view.model.height
-        self.image = np.zeros((self.height, self.width, 3), np.uint8)
+        # four channels, the last unused: OpenCV warps four faster than three
+        self.image = np.zeros((self.height, self.width, 4), np.uint8)
         self.inverse_depth = np.zeros((self.height, self.width), np.float32)
         self.tag = np.zeros((self.height, self.width), np.uint16)
         self._classes = [0]
@@ -57,11 +59,14 @@ class Canvas:
 
     def window(self, pixels: NDArray[np.float64], margin: float = 1.0) -> Window | None:
         """Return the part of the image that a set of pixels (N, 2) spans, None where outside."""
-        (x0, y0), (x1, y1) = pixels.min(axis=0).tolist(), pixels.max(axis=0).tolist()
+        columns, rows = pixels.T.tolist()
+        x0, x1, y0, y1 = min(columns), max(columns), min(rows), max(rows)
+        if x1 < 0 or y1 < 0 or x0 >= self.width or y0 >= self.height:
+            return None
         left, top = max(0, int(x0 - margin)), max(0, int(y0 - margin))
         right = min(self.width, int(x1 + margin) + 2)
         bottom = min(self.height, int(y1 + margin) + 2)
-        if left >= right or top >= bottom or x1 < 0 or y1 < 0:
+        if left >= right or top >= bottom:
             return None
         return Window(left, top, right, bottom)
 
@@ -71,22 +76,38 @@ class Canvas:
         rows, columns = window.slices
         return (self._u[columns] * a) + (self._v[rows] * b + c)
 
-    def paint(self, window: Window, *, colour: NDArray[np.uint8], mask: NDArray[np.bool_],
-              inverse_depth: NDArray[np.float32] | np.float32, tag: int,
-              ink: NDArray[np.bool_] | None = None) -> None:
-        """Paint a surface where it is nearest.
+    def buried(self, window: Window, inverse_depth: float) -> bool:
+        """Say whether everything in a window is nearer already."""
+        return float(self.inverse_depth[window.slices].min()) > inverse_depth
 
-        `mask` says what belongs to the surface, `ink` where it is opaque: between the bars of a
-        railing the label is fence while the image shows what is behind.
-        """
+    def claim(self, window: Window, *, mask: NDArray[np.bool_],
+              inverse_depth: NDArray[np.float32] | np.float32, tag: int) -> NDArray[np.bool_] | None:
+        """Give a surface the pixels of `mask` where it is nearest; None where it is nowhere."""
         nearest = self.inverse_depth[window.slices]
         seen = np.greater(inverse_depth, nearest)
         seen &= mask
+        if not seen.any():
+            return None
         np.copyto(nearest, inverse_depth, where=seen)
         np.copyto(self.tag[window.slices], np.uint16(tag), where=seen)
-        if ink is not None:
-            seen &= ink
-        cv2.copyTo(colour, seen.view(np.uint8), self.image[window.slices])
+        return seen
+
+    def ink(self, window: Window, colour: NDArray[np.uint8], where: NDArray[np.bool_]) -> None:
+        """Colour claimed pixels; colour (h, w, 4).
+
+        Between the bars of a railing the label is fence while the image keeps what is behind.
+        """
+        cv2.copyTo(colour, where.view(np.uint8), self.image[window.slices])
+
+    def seen_instances(self) -> set[int]:
+        """Return the ids of the instances that own at least one pixel."""
+        seen = np.zeros(len(self._instances), np.bool_)
+        seen[self.tag] = True
+        return set(np.array(self._instances)[seen].tolist()) - {0}
+
+    def finished_image(self) -> NDArray[np.uint8]:
+        """Return the image (H, W, 3) RGB."""
+        return cv2.cvtColor(self.image, cv2.COLOR_RGBA2RGB)
 
     def class_map(self) -> NDArray[np.uint8]:
         """Return the class ids (H, W)."""
@@ -106,8 +127,8 @@ class Canvas:
 class Texture:
     """Pictures of one surface, each half the size of the one before."""
 
-    levels: tuple[NDArray[np.uint8], ...]  # (h, w, 3)
-    inks: tuple[NDArray[np.uint8], ...] = ()  # (h, w) opacity, 0 or 255; none = opaque all over
+    levels: tuple[NDArray[np.uint8], ...]  # (h, w, 4): red, green, blue, ink
+    opaque: bool = True  # False: the ink channel says where
 
 
 def subpixels(pixels: NDArray[np.float64], window: Window) -> NDArray[np.int32]:
@@ -122,7 +143,7 @@ def paint_quad(canvas: Canvas, *, corner: NDArray[np.float64], along: NDArray[np
 
     `outline` (N, 2), in units of `along` and `down`, cuts a convex piece out of it.
     """
-    unit = np.array([[0, 0], [1, 0], [1, 1], [0, 1.0]]) if outline is None else outline
+    unit = _CORNERS if outline is None else outline
     points = clip_near(corner + unit[:, :1] * along + unit[:, 1:] * down)
     if len(points) < 3:
         return
@@ -130,44 +151,54 @@ def paint_quad(canvas: Canvas, *, corner: NDArray[np.float64], along: NDArray[np
     window = canvas.window(pixels)
     if window is None:
         return
+    if canvas.buried(window, 1.0 / float(points[:, 2].min())):
+        return
+    normal = cross(along, down)
+    offset = float(normal @ corner)
+    if abs(offset) < 1e-4:  # seen from its edge
+        return
     mask = np.zeros(window.shape, np.uint8)
     cv2.fillConvexPoly(mask, subpixels(pixels, window), 1, shift=SUBPIXEL_BITS)
-    if not mask.any():
+    to_plane = _row_in_pixels(canvas.view, normal / offset, Window(0, 0, 0, 0))
+    seen = canvas.claim(window, mask=mask.view(np.bool_), tag=tag,
+                        inverse_depth=canvas.plane(window, to_plane))
+    if seen is None:
         return
-    abc = canvas.view.inverse_depth_plane(np.stack([corner, corner + along, corner + down]))
-    level = _level(texture, pixels, points, along)
-    from_pixel = _pixel_to_texture(canvas.view, window, corner, along, down,
-                                   texture.levels[level].shape)
-    size = window.shape[::-1]
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    colour = cv2.warpPerspective(texture.levels[level], from_pixel, size, flags=flags,
+    if texture.opaque and seen.size < 500:  # too small for a picture
+        tone = texture.levels[-1][0, 0] * (gain * (1 - haze)) + 190 * haze
+        canvas.image[window.slices][seen] = np.minimum(tone, 255).astype(np.uint8)
+        return
+    level = texture.levels[_level(texture, pixels, points, along)]
+    rows = (cross(down, corner) * level.shape[1], cross(corner, along) * level.shape[0], normal)
+    from_pixel = np.array([_row_in_pixels(canvas.view, row, window) for row in rows])
+    colour = cv2.warpPerspective(level, from_pixel, window.shape[::-1],
+                                 flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
                                  borderMode=cv2.BORDER_REPLICATE)
+    if not texture.opaque:
+        seen &= colour[..., 3] > 110
     if gain != 1.0 or haze > 0.01:
         colour = cv2.convertScaleAbs(colour, alpha=gain * (1 - haze), beta=190 * haze)
-    ink = None
-    if texture.inks:
-        ink = cv2.warpPerspective(texture.inks[level], from_pixel, size, flags=flags,
-                                  borderMode=cv2.BORDER_REPLICATE) > 110
-    canvas.paint(window, colour=colour, mask=mask.view(np.bool_), tag=tag, ink=ink,
-                 inverse_depth=canvas.plane(window, abc))
+    canvas.ink(window, colour, seen)
+
+
+_CORNERS = np.array([[0, 0], [1, 0], [1, 1], [0, 1.0]])
+
+
+def _row_in_pixels(view: CameraView, row: NDArray[np.float64],
+                   window: Window) -> NDArray[np.float64]:
+    """Turn a linear form of optical rays (3,) into one of a window's homogeneous pixels (3,)."""
+    model = view.model
+    x, y, z = row.tolist()
+    x, y = x / model.fx, y / model.fy
+    return np.array([x, y, z - x * (model.cx - window.x0) - y * (model.cy - window.y0)])
 
 
 def _level(texture: Texture, pixels: NDArray[np.float64], points: NDArray[np.float64],
            along: NDArray[np.float64]) -> int:
     """Choose the picture whose texels are about as dense as the pixels."""
-    spread = pixels.max(axis=0) - pixels.min(axis=0)
-    share = np.ptp(points, axis=0)
-    length = max(float(np.sqrt((share ** 2).sum())), 1e-3)
-    texels = texture.levels[0].shape[1] * length / max(float(np.sqrt((along ** 2).sum())), 1e-3)
-    ratio = texels / max(float(np.sqrt((spread ** 2).sum())), 1.0)
-    return int(np.clip(np.log2(max(ratio, 1e-3)) + 0.2, 0, len(texture.levels) - 1))
-
-
-def _pixel_to_texture(view: CameraView, window: Window, corner: NDArray[np.float64],
-                      along: NDArray[np.float64], down: NDArray[np.float64],
-                      shape: tuple[int, ...]) -> NDArray[np.float64]:
-    model = view.model
-    pixel = np.array([[model.fx, 0, model.cx - window.x0], [0, model.fy, model.cy - window.y0],
-                      [0, 0, 1]])
-    texel = np.array([along / shape[1], down / shape[0], corner]).T
-    return np.linalg.pinv(pixel @ texel)
+    u0, v0 = pixels[0].tolist()
+    u1, v1 = pixels[len(pixels) // 2].tolist()
+    length = math.dist(points[0].tolist(), points[len(points) // 2].tolist())
+    texels = texture.levels[0].shape[1] * length / max(math.hypot(*along.tolist()), 1e-3)
+    ratio = texels / max(math.hypot(u1 - u0, v1 - v0), 1.0)
+    return min(max(int(math.log2(max(ratio, 1e-3)) + 0.3), 0), len(texture.levels) - 1)

@@ -40,6 +40,20 @@ class CarModel:
 
 
 @dataclass(frozen=True)
+class CarMesh:
+    """A car model as arrays: polygon i has the points starts[i] to starts[i + 1]."""
+
+    points: Points  # (P, 3) car frame
+    starts: tuple[int, ...]  # (N + 1,)
+    face: NDArray[np.intp]  # (N,) the face that the polygon lies in
+    kind: NDArray[np.intp]  # (N,) 0 = paint, 1 = darker paint, 2 = glass, 3 = its own colour
+    colours: Points  # (N, 3)
+    small: NDArray[np.bool_]  # (N,) left out far away
+    normals: Points  # (F, 3) outward
+    anchors: Points  # (F, 3) a point of each face
+
+
+@dataclass(frozen=True)
 class CarLook:
     """Which body and which paint."""
 
@@ -98,6 +112,26 @@ def car_model(shape: str) -> CarModel:
     faces += _cabin(a=a, b=b, c=c, d=d, belt=belt, roof=height, waist=waist, top=top, shape=shape)
     named = [_dress(face, half=half, length=length, shape=shape, bonnet=bonnet) for face in faces]
     return CarModel(faces=tuple(named), size_m=(width, height, length))
+
+
+@cache
+def car_mesh(shape: str) -> CarMesh:
+    """Lay the faces of a shape out as arrays."""
+    faces = car_model(shape).faces
+    polygons = []
+    for i, face in enumerate(faces):
+        polygons.append((i, face.colour, face.outline, False))
+        polygons += [(i, colour, outline, n > 0) for n, (colour, outline)
+                     in enumerate(face.details)]
+    kinds = {_BODY: 0, _TRIM: 1, _GLASS: 2}
+    ends = np.cumsum([len(outline) for _, _, outline, _ in polygons]).tolist()
+    return CarMesh(points=np.concatenate([outline for _, _, outline, _ in polygons]),
+                   starts=(0, *ends), face=np.array([i for i, _, _, _ in polygons]),
+                   kind=np.array([kinds.get(colour, 3) for _, colour, _, _ in polygons]),
+                   colours=np.array([colour for _, colour, _, _ in polygons]),
+                   small=np.array([small for _, _, _, small in polygons]),
+                   normals=np.array([face.normal for face in faces]),
+                   anchors=np.array([face.outline[0] for face in faces]))
 
 
 def _extrude(profile: list[tuple[float, float]], half: float) -> list[Face]:
@@ -250,31 +284,37 @@ class Light:
 def paint_car(canvas: Canvas, *, look: CarLook, foot: Points, yaw: float, tag: int, light: Light,
               haze: float, grain: NDArray[np.uint8]) -> None:
     """Paint a car whose footprint has its middle at level position `foot` (3,)."""
-    model = car_model(look.shape)
+    mesh = car_mesh(look.shape)
     cos, sin = math.cos(yaw), math.sin(yaw)
     turn = np.array([[cos, 0, sin], [0, -1, 0], [-sin, 0, cos]])  # level_from_car
     to_optical = canvas.view.optical_from_level @ turn
     origin = canvas.view.optical_from_level @ foot
-    corners = _box(model.size_m) @ to_optical.T + origin
-    if corners[:, 2].max() < NEAR_M + 0.2:
+    points = mesh.points @ to_optical.T + origin
+    depth = points[:, 2]
+    if depth.max() < NEAR_M + 0.2:
         return
-    window = canvas.window(canvas.view.project(_in_front(corners)), margin=3)
+    clipped = depth.min() < NEAR_M
+    pixels = canvas.view.project(_in_front(points) if clipped else points)
+    window = canvas.window(pixels, margin=2)
     if window is None:
         return
+    if canvas.buried(window, 1.0 / max(float(depth.min()), NEAR_M)):
+        return
     parts = PartsWindow(canvas, window)
+    planes = canvas.view.inverse_depth_planes(mesh.normals @ to_optical.T,
+                                              mesh.anchors @ to_optical.T + origin)
+    parts.use(_tones(mesh, look, light, turn), planes[mesh.face])
     eye = -(foot @ turn)  # the camera in the car frame
-    for face in model.faces:
-        if (eye - face.outline[0]) @ face.normal > 0:
-            _paint_face(parts, face, look=look, turn=turn, to_optical=to_optical, origin=origin,
-                        light=light, fine=float(origin[2]) < 45)
-    if parts.index.any():
-        parts.paint(tag, gain=1.0, haze=haze, grain=grain)
-
-
-def _box(size_m: tuple[float, float, float]) -> Points:
-    width, height, length = size_m
-    return np.array([(x * width / 2, y * height, z * length / 2)
-                     for x in (-1, 1) for y in (0, 1) for z in (-1, 1)])
+    facing = ((eye - mesh.anchors) * mesh.normals).sum(axis=1) > 0
+    far = float(origin[2]) > 45.0
+    for number in np.flatnonzero(facing[mesh.face] & ~(far & mesh.small)).tolist():
+        piece = slice(mesh.starts[number], mesh.starts[number + 1])
+        shape = pixels[piece]
+        if clipped:
+            shape = canvas.view.project(clip_near(points[piece]))
+        if len(shape) > 2:
+            parts.polygon(shape, number + 1)
+    parts.paint(tag, gain=1.0, haze=haze, grain=grain)
 
 
 def _in_front(points: Points) -> Points:
@@ -284,23 +324,15 @@ def _in_front(points: Points) -> Points:
     return moved
 
 
-def _paint_face(parts: PartsWindow, face: Face, *, look: CarLook, turn: Points,
-                to_optical: Points, origin: Points, light: Light, fine: bool) -> None:
-    outline = face.outline @ to_optical.T + origin
-    plane = parts.canvas.view.inverse_depth_plane(outline[:3])
-    gain = light.on(turn @ face.normal)
-    _fill(parts, outline, np.multiply(look.paint, gain), plane)
-    details = face.details if fine else face.details[:1]
-    for colour, shape in details:
-        tone = np.multiply(look.paint, 0.6) if colour is _TRIM else np.array(colour)
-        if colour is _GLASS:  # glass mirrors the sky, more so where it leans back
-            tone = tone * gain + 62 * max(0.0, float(face.normal[1])) * light.ambient
-        else:
-            tone = tone * (0.3 + 0.7 * gain)
-        _fill(parts, shape @ to_optical.T + origin, tone, plane)
-
-
-def _fill(parts: PartsWindow, points: Points, colour: Points, plane: Points) -> None:
-    points = clip_near(points)
-    if len(points) >= 3:
-        parts.polygon(parts.canvas.view.project(points), parts.part(colour, plane))
+def _tones(mesh: CarMesh, look: CarLook, light: Light, turn: Points) -> Points:
+    """Return the colour (N, 3) of every polygon in this light."""
+    normals = mesh.normals @ turn.T
+    gains = light.ambient * (0.86 - 0.16 * normals[:, 1])
+    gains += light.strength * np.maximum(normals @ light.sun, 0.0)
+    gain = gains[mesh.face][:, None]
+    paint = np.array(look.paint)
+    # glass mirrors the sky, more so where it leans back
+    shine = 62 * light.ambient * np.maximum(mesh.normals[mesh.face, 1], 0.0)[:, None]
+    return np.select([mesh.kind[:, None] == 0, mesh.kind[:, None] == 1, mesh.kind[:, None] == 2],
+                     [paint * gain, paint * (0.6 * (0.3 + 0.7 * gain)), mesh.colours * gain + shine],
+                     mesh.colours * (0.3 + 0.7 * gain))

@@ -31,7 +31,7 @@ def make_facade(rng: np.random.Generator, style: str) -> Facade:
     floors = int({'shop': rng.integers(2, 5), 'terrace': rng.integers(2, 4),
                   'modern': rng.integers(3, 6), 'plain': rng.integers(1, 3)}[style])
     floor_m = float(rng.uniform(2.6, 3.3))
-    bays = int(rng.integers(2, 5)) if style != 'modern' else int(rng.integers(4, 7))
+    bays = int(rng.integers(3, 6)) if style != 'modern' else int(rng.integers(5, 9))
     bay_m = float(rng.uniform(2.2, 3.2))
     width, height = bays * bay_m, floors * floor_m + 0.6
     shape = (round(height * PX_M), round(width * PX_M))

@@ -167,8 +167,13 @@ def paint_person(canvas: Canvas, *, look: PersonLook, foot: Points, yaw: float, 
                  phase: float, stride: float, rides: bool, gain: float, haze: float,
                  grain: NDArray[np.uint8]) -> None:
     """Paint a walker, or a rider with the bicycle, standing at level position `foot` (3,)."""
+    reach = canvas.view.model.width / 2 / canvas.view.model.fx
+    if foot[2] < 1.3 or abs(foot[0]) > reach * 1.1 * foot[2] + 1.2:
+        return
     limbs = riding_pose(look, phase) if rides else walking_pose(look, phase, stride)
-    ends = np.array([(limb.start, limb.end) for limb in limbs])
+    if not rides and foot[2] > 38.0:
+        limbs = [limb for limb in limbs if limb.radius_m > 0.05]  # arms and shoes are too thin
+    ends = np.array([(*limb.start, *limb.end) for limb in limbs])
     to_optical, origin = _placing(canvas, foot, yaw)
     points = ends.reshape(-1, 3) @ to_optical.T + origin
     wheels = _wheels() @ to_optical.T + origin if rides else np.empty((0, 3))
@@ -179,6 +184,8 @@ def paint_person(canvas: Canvas, *, look: PersonLook, foot: Points, yaw: float, 
     pixels = canvas.view.project(everything)
     window = canvas.window(pixels, margin=2 + focal * 0.15 / everything[:, 2].min())
     if window is None:
+        return
+    if canvas.buried(window, 1.0 / float(everything[:, 2].min())):
         return
     parts = PartsWindow(canvas, window)
     if rides:
@@ -201,7 +208,7 @@ def _draw_limbs(parts: PartsWindow, limbs: list[Limb], ends: list[list[int]], de
     depths = depth.tolist()
     for i in sorted(range(len(limbs)), key=depths.__getitem__, reverse=True):
         limb = limbs[i]
-        number = parts.part(np.array(limb.colour), facing_plane(depths[i]))
+        number = parts.part(limb.colour, facing_plane(depths[i]))
         thickness = max(1, round(2 * limb.radius_m * focal / depths[i]))
         x0, y0, x1, y1 = ends[i]
         parts.stroke((x0, y0), (x1, y1), thickness, number)
@@ -217,8 +224,8 @@ def _wheels() -> Points:
 def _draw_wheels(parts: PartsWindow, rims: Points, depth_m: float, focal: float) -> None:
     """Draw rims and let the street show between the spokes; the label covers the whole wheel."""
     plane = facing_plane(depth_m)
-    inside = parts.part(np.array(_GLASSY), plane)
-    rim = parts.part(np.array((28.0, 28.0, 28.0)), plane)
+    inside = parts.part(_GLASSY, plane)
+    rim = parts.part((28.0, 28.0, 28.0), plane)
     thickness = max(1, round(0.045 * focal / depth_m))
     for wheel in (rims[:12], rims[12:]):
         parts.polygon(wheel, inside)

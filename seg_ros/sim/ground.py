@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import groupby
 
 import cv2
 import numpy as np
@@ -15,11 +16,15 @@ from seg_ros.sim.path import LocalRoad, Road
 from seg_ros.sim.textures import asphalt_tile, grass_tile, slab_tile, worn_tile
 from seg_ros.sim.world import Chunk
 
-FINE_PX_M, COARSE_PX_M = 64.0, 10.0
+FINE_PX_M, COARSE_PX_M, GRASS_PX_M = 64.0, 10.0, 32.0
+TILE_PX = 512  # the period of all tiles
 REACH_M = 190.0
 _STATIONS = np.array([1.5, 3, 4, 5, 6, 7.5, 9, 11, 13, 16, 20, 25, 31, 38, 46, 56, 68, 82, 98, 116,
                       140, REACH_M])
+_QUAD_ALONG = np.array([[0, 1 / 3, 2 / 3, 1, 1, 2 / 3, 1 / 3, 0]])
+_QUAD_ACROSS = np.array([[0, 0, 0, 0, 1, 1, 1, 1.0]])
 Points = NDArray[np.float64]
+Colour = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -46,11 +51,15 @@ def random_ground(rng: np.random.Generator) -> GroundLook:
         r, g, b = (rng.uniform(low, high) + rng.normal(0, tint, 3)).astype(int).tolist()
         return r, g, b
     fine = asphalt_tile(rng)
-    half = cv2.resize(fine, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    half = cv2.resize(np.tile(fine, (2, 2)), (TILE_PX, TILE_PX), interpolation=cv2.INTER_AREA)
+
+    def spread(tile: NDArray[np.uint8], rows: int = 4) -> NDArray[np.uint8]:
+        return np.tile(tile, (rows, 4))  # looking up inside a picture is fast, wrapping is slow
     lawns = [(92, 104, 58), (74, 92, 48), (112, 108, 70)]
     r, g, b = lawns[int(rng.integers(3))]
-    return GroundLook(fine=(fine, half), coarse=worn_tile(rng), slabs=slab_tile(rng),
-                      grass=grass_tile(rng), road=grey(72, 128), pavement=grey(110, 168, 6),
+    return GroundLook(fine=(spread(fine), spread(half)), coarse=spread(worn_tile(rng), 5),
+                      slabs=spread(slab_tile(rng)),
+                      grass=spread(grass_tile(rng)), road=grey(72, 128), pavement=grey(110, 168, 6),
                       lawn=(r, g, b), paint=grey(185, 232), kerb=grey(130, 185),
                       yellow=bool(rng.uniform() < 0.5),
                       dash_m=((4.0, 2.0), (2.0, 4.0), (6.0, 3.0))[int(rng.integers(3))],
@@ -65,6 +74,8 @@ class Ground:
         """Prepare to paint around road distance s."""
         self._canvas, self._road, self._local, self._look, self._s = canvas, road, local, look, s
         self._tags = {c: canvas.new_tag(c) for c in (ROAD, PAVEMENT, TREE)}
+        self._pending: list[tuple[tuple[float, float], tuple[float, float], Colour,
+                                  int | None]] = []
         self._shade = np.full((canvas.height, canvas.width), 255, np.uint8)
         self._top = self._horizon_row()
 
@@ -73,12 +84,14 @@ class Ground:
         self._base()
         for chunk in chunks:
             self._yards(chunk)
+        self._flush()
         self._strips()
         for chunk in chunks:
             self._side_road(chunk)
         self._road_strip()
         self._wear()
         self._markings(chunks)
+        self._flush()
 
     def shadow(self, level_points: Points, shade: int) -> None:
         """Darken a polygon (N, 3) of ground points to shade / 255."""
@@ -95,7 +108,7 @@ class Ground:
         shade = cv2.blur(self._shade[top:], (7, 3))
         detail = cv2.multiply(detail, shade, scale=1 / 255)
         image = canvas.image[top:]
-        cv2.copyTo(cv2.multiply(image, cv2.merge([detail] * 3), scale=1 / 128),
+        cv2.copyTo(cv2.multiply(image, cv2.merge([detail] * 4), scale=1 / 128),
                    (canvas.tag[top:] > 0).view(np.uint8), image)
 
     def _horizon_row(self) -> int:
@@ -110,16 +123,17 @@ class Ground:
         canvas = self._canvas
         rows = slice(self._top, canvas.height)
         a, b, c = canvas.view.ground_plane()
-        u = np.arange(canvas.width) * a
-        v = np.arange(canvas.height)[rows, None] * b + c
-        inverse = (u + v).astype(np.float32)
+        inverse = canvas.inverse_depth[rows]
+        np.add(np.arange(canvas.width) * a, np.arange(canvas.height)[rows, None] * b + c,
+               out=inverse, casting='same_kind')
         below = inverse > np.float32(1 / (2 * REACH_M))
-        inverse[~below] = 0
-        canvas.inverse_depth[rows] = inverse
-        canvas.tag[rows][below] = self._tags[TREE]
-        canvas.image[rows][below] = self._look.lawn
+        np.copyto(inverse, 0, where=~below)
+        np.copyto(canvas.tag[rows], np.uint16(self._tags[TREE]), where=below)
+        lawn = np.full((*inverse.shape, 4), (*self._look.lawn, 0), np.uint8)
+        cv2.copyTo(lawn, below.view(np.uint8), canvas.image[rows])
 
     def _pixels(self, level_points: Points) -> NDArray[np.int32] | None:
+        """Return subpixels (N, 2) of ground points, None where nothing of them is in view."""
         optical = self._canvas.view.to_optical(level_points)
         depth = optical[:, 2]
         if depth.max() < 0.8:
@@ -137,23 +151,39 @@ class Ground:
               class_id: int | None) -> None:
         """Fill a polygon (N, 3); class None keeps the label (paint on the road)."""
         pixels = self._pixels(level_points)
-        if pixels is None:
-            return
+        if pixels is not None:
+            self._fill_pixels([pixels], colour, class_id)
+
+    def _fill_pixels(self, pixels: list[NDArray[np.int32]], colour: Colour,
+                     class_id: int | None) -> None:
         line = cv2.LINE_AA if class_id is None else cv2.LINE_8
-        cv2.fillPoly(self._canvas.image, [pixels], colour, lineType=line, shift=SUBPIXEL_BITS)
+        cv2.fillPoly(self._canvas.image, pixels, colour, lineType=line, shift=SUBPIXEL_BITS)
         if class_id is not None:
-            cv2.fillPoly(self._canvas.tag, [pixels], self._tags[class_id], shift=SUBPIXEL_BITS)
+            cv2.fillPoly(self._canvas.tag, pixels, self._tags[class_id], shift=SUBPIXEL_BITS)
 
     def _quad(self, s0: float, s1: float, d0: float, d1: float, colour: tuple[int, int, int],
               class_id: int | None = None) -> None:
         """Fill a rectangle in road coordinates, s relative to the camera."""
         if s1 < 1.0 or s0 > REACH_M:
             return
-        s0, s1 = max(s0, 1.0), min(s1, REACH_M)
-        steps = 2 if s1 - s0 < 8 else 5
-        s = np.linspace(s0, s1, steps)
-        there = self._local.to_level(np.concatenate([s, s[::-1]]), np.repeat([d0, d1], steps))
-        self._fill(there, colour, class_id)
+        self._pending.append(((max(s0, 1.0), min(s1, REACH_M)), (d0, d1), colour, class_id))
+
+    def _flush(self) -> None:
+        """Fill the rectangles that were asked for, in their order."""
+        if not self._pending:
+            return
+        ends = np.array([s for s, _, _, _ in self._pending])  # (N, 2)
+        sides = np.array([d for _, d, _, _ in self._pending])
+        s = ends[:, :1] + (ends[:, 1:] - ends[:, :1]) * _QUAD_ALONG
+        d = sides[:, :1] + (sides[:, 1:] - sides[:, :1]) * _QUAD_ACROSS
+        optical = self._canvas.view.to_optical(self._local.to_level(s, d).reshape(-1, 3))
+        optical[:, 2] = np.maximum(optical[:, 2], 0.8)
+        pixels = np.clip(self._canvas.view.project(optical), -30000, 30000)
+        fixed = np.rint(pixels * (1 << SUBPIXEL_BITS)).astype(np.int32).reshape(-1, 8, 2)
+        for (colour, class_id), group in groupby(
+                zip(self._pending, fixed, strict=True), key=lambda pair: pair[0][2:]):
+            self._fill_pixels([shape for _, shape in group], colour, class_id)
+        self._pending.clear()
 
     def _strip(self, d0: Points, d1: Points, colour: tuple[int, int, int],
                class_id: int | None) -> None:
@@ -189,6 +219,7 @@ class Ground:
                        PAVEMENT)
             self._quad(s0 + 1.3, s1 - 1.3, side * (kerb - 0.3), side * (kerb + 60),
                        self._look.road, ROAD)
+            self._flush()
             for at, way in ((s0 + 1.3, -1), (s1 - 1.3, 1)):
                 if at > 1.5:
                     corner = self._local.to_level(
@@ -267,11 +298,12 @@ class Ground:
                 piece = detail[first - top:last - top]
                 cv2.multiply(self._warp(image, scale, first, last), piece, dst=piece,
                              scale=1 / 128)
-        for class_id, tile, until_m in ((PAVEMENT, look.slabs, 24.0), (TREE, look.grass, 60.0)):
+        for class_id, tile, px_m, until_m in ((PAVEMENT, look.slabs, FINE_PX_M, 24.0),
+                                              (TREE, look.grass, GRASS_PX_M, 48.0)):
             first = self._row_at(until_m)
             mask = canvas.tag[first:] == self._tags[class_id]
             if first < canvas.height and mask.any():
-                cv2.copyTo(self._warp(tile, FINE_PX_M, first, canvas.height), mask.view(np.uint8),
+                cv2.copyTo(self._warp(tile, px_m, first, canvas.height), mask.view(np.uint8),
                            detail[first - top:])
         return detail
 
@@ -286,8 +318,9 @@ class Ground:
         """Look up a tile for rows first..last: one homography from pixel to ground."""
         canvas = self._canvas
         rays = canvas.view.level_rays()
-        period = tile.shape[0] / px_m
-        shift_x, shift_z = self._local.camera_d + 40 * period, self._s % period + 2 * period
+        period = TILE_PX / px_m
+        middle = tile.shape[1] / px_m / 2
+        shift_x, shift_z = self._local.camera_d + middle, self._s % period
         h = canvas.view.height_m
         to_tile = np.stack([px_m * (h * rays[0] + shift_x * rays[1]),
                             px_m * (h * rays[2] + shift_z * rays[1]), rays[1]])

@@ -2,6 +2,7 @@
 """Objects made of flat coloured parts: drawn in a small window, then painted in one go."""
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import cv2
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from seg_ros.sim.canvas import SUBPIXEL_BITS, Canvas, Window, subpixels
 
+_NOTHING = (0.0, 0.0, 0.0)
 GLASSY = -1.0  # a colour below zero: belongs to the object, but shows what is behind
 
 
@@ -20,22 +22,31 @@ class PartsWindow:
     canvas: Canvas
     window: Window
     index: NDArray[np.uint8] = field(init=False)  # (h, w) 0 = no part
-    _colours: list[NDArray[np.float64]] = field(default_factory=list)
-    _planes: list[NDArray[np.float64]] = field(default_factory=list)
+    _colours: list[Sequence[float]] = field(default_factory=list)
+    _planes: list[Sequence[float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Start with no part anywhere."""
         self.index = np.zeros(self.window.shape, np.uint8)
 
-    def part(self, colour: NDArray[np.float64], plane: NDArray[np.float64]) -> int:
+    def part(self, colour: Sequence[float], plane: Sequence[float]) -> int:
         """Register a colour (3,) and an inverse depth plane (3,), return the part's number."""
         self._colours.append(colour)
         self._planes.append(plane)
         return len(self._colours)
 
+    def use(self, colours: NDArray[np.float64], planes: NDArray[np.float64]) -> None:
+        """Register many parts (N, 3) and (N, 3) at once, numbered on from the last."""
+        self._colours += colours.tolist()
+        self._planes += planes.tolist()
+
     def polygon(self, pixels: NDArray[np.float64], part: int) -> None:
         """Fill a convex polygon (N, 2)."""
-        cv2.fillConvexPoly(self.index, subpixels(pixels, self.window), part, shift=SUBPIXEL_BITS)
+        self.fill(subpixels(pixels, self.window), part)
+
+    def fill(self, corners: NDArray[np.int32], part: int) -> None:
+        """Fill a convex polygon (N, 2) given in subpixels of the window."""
+        cv2.fillConvexPoly(self.index, corners, part, shift=SUBPIXEL_BITS)
 
     def stroke(self, start: tuple[int, int], end: tuple[int, int], thickness: int,
                part: int) -> None:
@@ -45,21 +56,25 @@ class PartsWindow:
     def paint(self, tag: int, *, gain: float, haze: float,
               grain: NDArray[np.uint8] | None = None) -> None:
         """Paint all parts through the z-buffer with one tag."""
-        colours = np.array([np.zeros(3), *self._colours])
+        seen = self.canvas.claim(self.window, mask=self.index > 0, tag=tag,
+                                 inverse_depth=self._inverse_depth())
+        if seen is None:
+            return
+        colours = np.array([_NOTHING, *self._colours])
+        lit = np.zeros((len(colours), 4), np.uint8)
+        lit[:, :3] = np.clip(colours * (gain * (1 - haze)) + 190 * haze, 0, 255)
+        rows, columns = self.window.shape
+        # one take of four bytes instead of four of one
+        colour = lit.view(np.uint32)[:, 0].take(self.index).view(np.uint8).reshape(rows, columns, 4)
+        if grain is not None and rows * columns > 300:
+            colour = cv2.multiply(colour, cv2.merge([grain[:rows, :columns]] * 4), scale=1 / 128)
         glassy = colours[:, 0] < 0
-        lit = np.clip(colours * (gain * (1 - haze)) + 190 * haze, 0, 255).astype(np.uint8)
-        colour = lit.take(self.index, axis=0)
-        if grain is not None:
-            rows, columns = self.window.shape
-            grain = cv2.merge([grain[:rows, :columns]] * 3)
-            colour = cv2.multiply(colour, grain, scale=1 / 128)
-        mask = self.index > 0
-        ink = np.logical_not(glassy).take(self.index) if glassy.any() else None
-        self.canvas.paint(self.window, colour=colour, mask=mask, tag=tag, ink=ink,
-                          inverse_depth=self._inverse_depth())
+        if glassy.any():
+            seen &= np.logical_not(glassy).take(self.index)
+        self.canvas.ink(self.window, colour, seen)
 
     def _inverse_depth(self) -> NDArray[np.float32]:
-        planes = np.array([np.zeros(3), *self._planes], np.float32)
+        planes = np.array([_NOTHING, *self._planes], np.float32)
         if not planes[:, :2].any():  # every part faces the camera
             return planes[:, 2].take(self.index)
         rows, columns = self.window.slices
@@ -72,6 +87,6 @@ class PartsWindow:
         return inverse
 
 
-def facing_plane(depth_m: float) -> NDArray[np.float64]:
+def facing_plane(depth_m: float) -> tuple[float, float, float]:
     """Return the inverse depth plane of a picture that faces the camera."""
-    return np.array([0.0, 0.0, 1.0 / depth_m])
+    return 0.0, 0.0, 1.0 / depth_m

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 BEHIND_M, AHEAD_M, STEP_M = 30.0, 230.0, 1.0
+_GRID = np.arange(-BEHIND_M, AHEAD_M + STEP_M, STEP_M)
 
 
 @dataclass(frozen=True)
@@ -23,21 +24,16 @@ class LocalRoad:
 
     def heading_at(self, s: ArrayLike) -> NDArray[np.float64]:
         """Return the road's heading at s, radians to the right of the camera's road heading."""
-        return _table(self.heading, s)
+        return np.interp(s, _GRID, self.heading)
 
     def to_level(self, s: ArrayLike, d: ArrayLike, up: ArrayLike = 0.0) -> NDArray[np.float64]:
         """Return level points (N, 3) of road positions, `up` metres above the ground."""
-        heading = _table(self.heading, s)
-        x = _table(self.x, s) + np.cos(heading) * d - self.camera_d
-        z = _table(self.z, s) - np.sin(heading) * d
-        y = np.broadcast_to(self.camera_height_m - np.asarray(up, np.float64), x.shape)
-        return np.stack([x, y, z], axis=-1)
-
-
-def _table(values: NDArray[np.float64], s: ArrayLike) -> NDArray[np.float64]:
-    place = np.clip((np.asarray(s, np.float64) + BEHIND_M) / STEP_M, 0.0, len(values) - 1.001)
-    low = place.astype(np.intp)
-    return values[low] + (values[low + 1] - values[low]) * (place - low)
+        heading = np.interp(s, _GRID, self.heading)
+        level = np.empty((*heading.shape, 3))
+        level[..., 0] = np.interp(s, _GRID, self.x) + np.cos(heading) * d - self.camera_d
+        level[..., 1] = self.camera_height_m - np.asarray(up)
+        level[..., 2] = np.interp(s, _GRID, self.z) - np.sin(heading) * d
+        return level
 
 
 class Road:
@@ -67,8 +63,7 @@ class Road:
 
     def around(self, *, s: float, d: float, height_m: float) -> LocalRoad:
         """Return the road as seen from s, d."""
-        ahead = np.arange(-BEHIND_M, AHEAD_M + STEP_M, STEP_M)
-        heading = self.heading(ahead + s) - float(self.heading(s))
+        heading = self.heading(_GRID + s) - float(self.heading(s))
         middle = (heading[1:] + heading[:-1]) / 2
         x = np.concatenate([[0.0], np.cumsum(np.sin(middle))]) * STEP_M
         z = np.concatenate([[0.0], np.cumsum(np.cos(middle))]) * STEP_M

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from seg_ros.sim.cars import SHAPES, CarLook, Light, paint_car
 from seg_ros.sim.canvas import Canvas, Texture, paint_quad
-from seg_ros.sim.classes import BICYCLIST, BUILDING, FENCE, POLE, SIGN, TREE
+from seg_ros.sim.classes import BICYCLIST, BUILDING, CAR, FENCE, POLE, SIGN, TREE
 from seg_ros.sim.facades import Facade, make_facade
 from seg_ros.sim.figures import PersonLook, paint_person
 from seg_ros.sim.foliage import TreeSprite, make_tree
@@ -26,7 +26,7 @@ from seg_ros.sim.weather import Weather
 from seg_ros.sim.world import FACADE_STYLES, FACADES_EACH, Barrier, Chunk, House, Post, Sign, Tree
 
 Points = NDArray[np.float64]
-_FAR_M = 150.0
+_FAR_M, _STANDING_FAR_M = 130.0, 95.0
 _TREE_KINDS = ('leafy',) * 5 + ('bare',) * 5 + ('conifer',) * 3 + ('bush',) * 3
 
 
@@ -57,7 +57,8 @@ def make_scenery(seed: int, width: int, height: int) -> Scenery:
     grain = 128 + 9 * cloud_noise(rng, (512, 512), coarse=64, octaves=3, fade=0.8) \
         + 4 * rng.standard_normal((512, 512), np.float32)
     return Scenery(facades=facades, trees=trees, barriers=barriers, ground=random_ground(rng),
-                   sky=sky_panorama(rng, (height, 2 * width)), skyline=picture,
+                   sky=sky_panorama(rng, (height, 2 * width)),
+                   skyline=cv2.cvtColor(picture, cv2.COLOR_RGB2RGBA),
                    skyline_classes=classes, grain=np.tile(to_uint8(grain), (2, 2)))
 
 
@@ -90,8 +91,12 @@ class Renderer:
         brush = _Brush(canvas, self._scenery, self._weather, light, scene)
         jobs = [job for chunk in scene.chunks for job in brush.chunk_jobs(chunk)]
         jobs += brush.actor_jobs(scene.actors)
-        for _, job in sorted(jobs, key=lambda pair: -pair[0]):
-            job()
+        # solid things from the front, so that what they hide costs nothing; then, from the back,
+        # what one can look through
+        for job in sorted((job for job in jobs if job.solid), key=lambda job: job.depth_m):
+            job.paint()
+        for job in sorted((job for job in jobs if not job.solid), key=lambda job: -job.depth_m):
+            job.paint()
 
     def _sky(self, canvas: Canvas, scene: Scene) -> None:
         """Copy a window of the sky and stand the skyline on the horizon."""
@@ -99,10 +104,9 @@ class Renderer:
         horizon = _horizon(canvas)
         shift = int((scene.heading % (2 * math.pi)) / (2 * math.pi) * 0.25 * width) \
             % (sky.shape[1] - width)
-        shown = min(max(horizon + 8, 1), height)
-        first = max(0, sky.shape[0] - shown)
-        canvas.image[:shown] = cv2.resize(sky[first:, shift:shift + width], (width, shown)) \
-            if sky.shape[0] - first != shown else sky[first:, shift:shift + width]
+        shown = min(max(horizon + 8, 1), height, sky.shape[0])
+        first = sky.shape[0] - shown
+        canvas.image[:shown, :, :3] = sky[first:first + shown, shift:shift + width]
         self._skyline(canvas, scene, horizon)
 
     def _skyline(self, canvas: Canvas, scene: Scene, horizon: int) -> None:
@@ -116,7 +120,7 @@ class Renderer:
         top = max(0, bottom - tall)
         pick = np.arange(bottom - top) * rows // max(tall, 1)
         classes = scenery.skyline_classes[pick][:, index]
-        picture = scenery.skyline[pick][:, index]
+        picture = scenery.skyline[pick][:, index]  # (h, w, 4)
         haze = self._weather.haze(300.0) * 0.7
         picture = cv2.convertScaleAbs(picture, alpha=1 - haze, beta=190 * haze)
         area = np.s_[top:bottom]
@@ -124,7 +128,7 @@ class Renderer:
             mask = classes == class_id
             canvas.tag[area][mask] = canvas.new_tag(class_id)
             canvas.inverse_depth[area][mask] = np.float32(1 / 400.0)
-            canvas.image[area][mask] = picture[mask]
+            cv2.copyTo(picture, mask.view(np.uint8), canvas.image[area])
 
     def _shadows(self, ground: Ground, scene: Scene, light: Light) -> None:
         """Lay the shadows of houses, trees and actors on the ground."""
@@ -135,44 +139,49 @@ class Renderer:
         if weather.strength > 0.3:
             for chunk in scene.chunks:
                 for house in chunk.houses:
+                    if not 0 < house.s1 - s < 80:
+                        continue
                     tall = self._scenery.facades[house.facade].height_m * house.scale
                     foot = local.to_level([house.s0 - s, house.s1 - s], house.d)
                     if foot[:, 2].max() > 1.0:
                         tip = foot[::-1] + slope * tall
                         ground.shadow(np.concatenate([foot, tip]), shade)
                 for tree in chunk.trees:
-                    if abs(tree.d) < 14:
+                    if abs(tree.d) < 14 and 0 < tree.s - s < 45:
                         foot = local.to_level([tree.s - s], tree.d)
                         _blob(ground, foot[0] + slope * tree.height_m * 0.6,
                               tree.height_m * 0.35, shade)
-        for actor in scene.actors:
-            self._actor_shadow(ground, scene, actor, slope, shade)
+        self._actor_shadows(ground, scene, slope, shade)
 
-    def _actor_shadow(self, ground: Ground, scene: Scene, actor: Actor, slope: Points,
-                      shade: int) -> None:
-        foot = scene.local.to_level([actor.s - scene.s], actor.d)[0]
-        if not 1.0 < foot[2] < 60.0:
-            return
-        if not isinstance(actor.look, CarLook):
-            _blob(ground, foot, 0.25 if actor.class_id != BICYCLIST else 0.4, shade)
-            return
-        width, height, length = SHAPES[actor.look.shape][:3]
-        yaw = actor.yaw + float(scene.local.heading_at(actor.s - scene.s))
-        cos, sin = math.cos(yaw), math.sin(yaw)
-        x, z = np.array([-1, 1, 1, -1]) * width / 2, np.array([-1, -1, 1, 1]) * length / 2
-        base = np.stack([cos * x + sin * z, np.zeros(4), cos * z - sin * x], axis=1) + foot
-        if self._weather.strength > 0.3:
-            hull = cv2.convexHull(np.concatenate([base, base + slope * height * 0.8])
-                                  [:, [0, 2]].astype(np.float32))[:, 0]
-            ground.shadow(np.insert(hull.astype(np.float64), 1, foot[1], axis=1), shade)
-        ground.shadow(foot + (base - foot) * 1.06, min(shade, 92))
+    def _actor_shadows(self, ground: Ground, scene: Scene, slope: Points, shade: int) -> None:
+        near = [a for a in scene.actors
+                if 0 < a.s - scene.s < (55.0 if a.class_id == CAR else 28.0)]
+        feet = scene.local.to_level(np.array([a.s - scene.s for a in near]),
+                                    np.array([a.d for a in near]))
+        for actor, foot in zip(near, feet, strict=True):
+            if not isinstance(actor.look, CarLook):
+                _blob(ground, foot, 0.25 if actor.class_id != BICYCLIST else 0.4, shade)
+                continue
+            width, height, length = SHAPES[actor.look.shape][:3]
+            yaw = actor.yaw + float(scene.local.heading_at(actor.s - scene.s))
+            cos, sin = math.cos(yaw), math.sin(yaw)
+            turn = np.array([[cos, 0, -sin], [0, 0, 0], [sin, 0, cos]])
+            base = (_FOOTPRINT * (width / 2, 0, length / 2)) @ turn + foot
+            if self._weather.strength > 0.3:
+                hull = cv2.convexHull(np.concatenate([base, base + slope * height * 0.8])
+                                      [:, [0, 2]].astype(np.float32))[:, 0]
+                ground.shadow(np.insert(hull.astype(np.float64), 1, foot[1], axis=1), shade)
+            ground.shadow(foot + (base - foot) * 1.06, min(shade, 92))
+
+
+_FOOTPRINT = np.array([(-1, 0, -1), (1, 0, -1), (1, 0, 1), (-1, 0, 1.0)])
+_ANGLES = np.linspace(0, 2 * math.pi, 9, endpoint=False)
+_RING = np.stack([np.cos(_ANGLES), np.zeros(9), np.sin(_ANGLES)], axis=1)
 
 
 def _blob(ground: Ground, middle: Points, radius: float, shade: int) -> None:
-    angle = np.linspace(0, 2 * math.pi, 10, endpoint=False)
-    ring = np.stack([np.cos(angle), np.zeros(10), np.sin(angle)], axis=1)
     if middle[2] > radius + 1.0:
-        ground.shadow(middle + radius * ring, shade)
+        ground.shadow(middle + radius * _RING, shade)
 
 
 def _horizon(canvas: Canvas) -> int:
@@ -181,7 +190,13 @@ def _horizon(canvas: Canvas) -> int:
     return int(round((-c - a * canvas.width / 2) / b))
 
 
-Job = tuple[float, Callable[[], None]]
+@dataclass(frozen=True)
+class Job:
+    """One thing to paint."""
+
+    depth_m: float
+    solid: bool  # False: the image shows what is behind in places
+    paint: Callable[[], None]
 
 
 class _Brush:
@@ -196,13 +211,12 @@ class _Brush:
 
     def chunk_jobs(self, chunk: Chunk) -> Iterable[Job]:
         """Return the jobs of all that stands in a chunk."""
-        for house in chunk.houses:
-            yield from self._walls(house)
+        yield from self._houses(chunk.houses)
         for barrier in chunk.barriers:
             yield from self._barrier(barrier)
-        yield from self._standing(chunk.trees, self._tree)
-        yield from self._standing(chunk.posts, self._post)
-        yield from self._standing(chunk.signs, self._sign)
+        yield from self._standing(chunk.trees, self._tree, solid=False)
+        yield from self._standing(chunk.posts, self._post, solid=True)
+        yield from self._standing(chunk.signs, self._sign, solid=True)
 
     def actor_jobs(self, actors: list[Actor]) -> list[Job]:
         """Return the jobs of all that moves."""
@@ -210,18 +224,18 @@ class _Brush:
             return []
         feet = self._local.to_level(np.array([actor.s for actor in actors]) - self._s,
                                     np.array([actor.d for actor in actors]))
-        return [(depth, lambda a=actor, f=foot: self._actor(a, f))
+        return [Job(depth, actor.class_id != BICYCLIST, lambda a=actor, f=foot: self._actor(a, f))
                 for actor, foot, depth in zip(actors, feet, feet[:, 2].tolist(), strict=True)
-                if depth > -4.0]
+                if depth > -4.0 and abs(foot[0]) < max(depth, 0.0) * self._side_slope + 4]
 
-    def _standing(self, things: tuple, paint: Callable) -> Iterable[Job]:
+    def _standing(self, things: tuple, paint: Callable, *, solid: bool) -> Iterable[Job]:
         if not things:
             return
         feet = self._local.to_level(np.array([thing.s for thing in things]) - self._s,
                                     np.array([thing.d for thing in things]))
         for thing, foot, depth in zip(things, feet, feet[:, 2].tolist(), strict=True):
-            if 1.2 < depth < _FAR_M and abs(foot[0]) < depth * self._side_slope + 8:
-                yield depth, lambda t=thing, f=foot: paint(t, f)
+            if 1.2 < depth < _STANDING_FAR_M and abs(foot[0]) < depth * self._side_slope + 5:
+                yield Job(depth, solid, lambda t=thing, f=foot: paint(t, f))
 
     def _gain(self, normal: Points, tint: float = 1.0) -> float:
         return self._light.on(normal) * tint
@@ -229,64 +243,76 @@ class _Brush:
     def _to_optical(self, points: Points) -> Points:
         return self._canvas.view.to_optical(points)
 
-    def _wall(self, left: Points, right: Points, tall: float, texture: Texture, class_id: int,
-              tint: float, slant: Points | None = None,
-              outline: Points | None = None) -> Job:
-        """Return the job of an upright (or slanting) wall between two level foot points."""
-        down = np.array([0.0, tall, 0.0]) if slant is None else slant
+    def _hidden(self, left: Points, right: Points) -> bool:
+        """Say whether a wall between two level foot points is outside the view."""
+        x0, _, z0 = left.tolist()
+        x1, _, z1 = right.tolist()
+        slope = self._side_slope
+        return (max(z0, z1) < 1.0 or min(z0, z1) > _FAR_M + 20.0
+                or (x0 > slope * z0 and x1 > slope * z1)
+                or (x0 < -slope * z0 and x1 < -slope * z1))
+
+    def _wall(self, left: Points, right: Points, down: Points, texture: Texture, *,
+              class_id: int, tint: float = 1.0, outline: Points | None = None) -> Iterable[Job]:
+        """Return the job of a wall that ends `down` (3,) at two level points, if it can be seen."""
+        if self._hidden(left, right):
+            return
         along = right - left
-        normal = np.array([along[2], 0.0, -along[0]])
         length = math.hypot(along[0], along[2])
-        normal = normal / max(length, 1e-6) * (1 if normal @ left < 0 else -1)
+        normal = np.array([along[2], 0.0, -along[0]]) / max(length, 1e-6)
+        normal = normal if normal @ left < 0 else -normal
         depth = (float(left[2]) + float(right[2])) / 2
-        corner, along, down = self._to_optical(np.stack([left - down, along, down]))
-        corner = self._canvas.view.optical_from_level @ (left - (
-            np.array([0.0, tall, 0.0]) if slant is None else slant))
+        corner, along, down = self._to_optical(np.array([left - down, along, down]))
         gain = self._gain(normal, tint)
 
         def job() -> None:
             paint_quad(self._canvas, corner=corner, along=along, down=down, texture=texture,
                        tag=self._tags[class_id], gain=gain, haze=self._weather.haze(depth),
                        outline=outline)
-        return depth, job
+        yield Job(depth, texture.opaque, job)
 
-    def _walls(self, house: House) -> Iterable[Job]:
-        """Return front, gable and roof of a house."""
-        side = math.copysign(1.0, house.d)
-        s = np.array([house.s0, house.s1, house.s0, house.s0, house.s1]) - self._s
-        deep = side * 9.0
-        d = np.array([house.d, house.d, house.d + deep, house.d + deep / 2, house.d + deep / 2])
-        feet = self._local.to_level(s, d)
-        depth = feet[:2, 2]
-        if depth.max() < 1.5 or depth.min() > _FAR_M + 20:
+    def _houses(self, houses: tuple[House, ...]) -> Iterable[Job]:
+        """Return fronts, gables and roofs."""
+        if not houses:
             return
+        deep = [math.copysign(9.0, house.d) for house in houses]
+        s = [(h.s0, h.s1, h.s0, h.s0) for h in houses]
+        d = [(h.d, h.d, h.d + b, h.d + b / 2) for h, b in zip(houses, deep, strict=True)]
+        for house, feet in zip(houses, self._local.to_level(np.array(s) - self._s, np.array(d)),
+                               strict=True):
+            yield from self._walls(house, feet)
+
+    def _walls(self, house: House, feet: Points) -> Iterable[Job]:
+        """Return front, roof and gable of a house; feet: near, far, near behind, near ridge."""
         facade = self._scenery.facades[house.facade]
         tall = facade.height_m * house.scale
-        left, right = (feet[0], feet[1]) if side < 0 else (feet[1], feet[0])
-        yield self._wall(left, right, tall, facade.front, BUILDING, house.tint)
+        near, far, back, ridge = feet
+        left, right = (near, far) if house.d < 0 else (far, near)
+        down, tint = np.array([0.0, tall, 0.0]), house.tint
+        yield from self._wall(left, right, down, facade.front, class_id=BUILDING, tint=tint)
         if house.roof_m > 0:
-            slant = np.array([feet[0] - feet[3]])[0] + np.array([0.0, house.roof_m, 0.0])
-            up = np.array([0.0, -tall, 0.0])
-            yield self._wall(left + up, right + up, 0.0, facade.roof, BUILDING, house.tint,
-                             slant=slant)
-        if house.gable and depth[0] > 1.5:
-            near, far = feet[0], feet[2]
-            roof = house.roof_m / (tall + house.roof_m)
-            pent = np.array([[0, roof], [0.5, 0.0], [1, roof], [1, 1], [0, 1.0]])
-            yield self._wall(near, far, tall + house.roof_m, facade.side, BUILDING, house.tint,
-                             outline=pent)
+            slant = near - ridge + (0.0, house.roof_m, 0.0)
+            yield from self._wall(left - down, right - down, slant, facade.roof,
+                                  class_id=BUILDING, tint=tint)
+        if house.gable:
+            top = tall + house.roof_m
+            eaves = house.roof_m / top
+            pent = np.array([[0, eaves], [0.5, 0.0], [1, eaves], [1, 1], [0, 1.0]])
+            yield from self._wall(near, back, np.array([0.0, top, 0.0]), facade.side,
+                                  class_id=BUILDING, tint=tint, outline=pent)
 
     def _barrier(self, barrier: Barrier) -> Iterable[Job]:
         """Return the jobs of a railing, cut into pieces that a texture covers."""
-        length = barrier.s1 - barrier.s0
-        count = max(1, round(length / 5.0))
+        count = max(1, round((barrier.s1 - barrier.s0) / 5.0))
         s = np.linspace(barrier.s0, barrier.s1, count + 1) - self._s
+        if s[-1] < 1.0 or s[0] > 90.0:
+            return
         feet = self._local.to_level(s, np.linspace(barrier.d0, barrier.d1, count + 1))
         class_id = {'fence': FENCE, 'hedge': TREE, 'wall': BUILDING}[barrier.kind]
         texture = self._scenery.barriers[barrier.kind][barrier.texture]
+        down = np.array([0.0, barrier.height_m, 0.0])
         for left, right in zip(feet[:-1], feet[1:], strict=True):
-            if right[2] > 1.5 and left[2] < 90.0:
-                yield self._wall(left, right, barrier.height_m, texture, class_id, 1.0)
+            yield from self._wall(left, right, down, texture, class_id=class_id)
 
     def _tree(self, tree: Tree, foot: Points) -> None:
         """Paint a sprite, scaled to its distance."""
@@ -303,38 +329,41 @@ class _Brush:
         window = self._canvas.window(box, margin=0)
         if window is None:
             return
-        level = int(np.clip(math.log2(max(sprite.levels[0].shape[0] / max(tall, 1.0), 1e-3)) + .3,
-                            0, len(sprite.levels) - 1))
+        if self._canvas.buried(window, 1 / depth):
+            return
+        level = int(math.log2(max(sprite.levels[0].shape[0] / max(tall, 1.0), 1.0)) + 0.3)
+        level = min(level, len(sprite.levels) - 1)
         source = sprite.levels[level]
         scale_x, scale_y = source.shape[1] / wide, source.shape[0] / tall
         to_sprite = np.array([[scale_x, 0, (window.x0 - box[0, 0]) * scale_x],
                               [0, scale_y, (window.y0 - box[0, 1]) * scale_y]])
         size, flags = window.shape[::-1], cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        picture = cv2.warpAffine(source, to_sprite, size, flags=flags)
         mask = cv2.warpAffine(sprite.masks[level], to_sprite, size, flags=flags) > 127
+        seen = self._canvas.claim(window, mask=mask, tag=self._tags[TREE],
+                                  inverse_depth=np.float32(1 / depth))
+        if seen is None:
+            return
+        picture = cv2.warpAffine(source, to_sprite, size, flags=flags)
         haze = self._weather.haze(depth)
         gain = (self._light.ambient + 0.5 * self._light.strength) * tree.tint
-        colour = cv2.convertScaleAbs(np.ascontiguousarray(picture[..., :3]),
-                                     alpha=gain * (1 - haze), beta=190 * haze)
-        self._canvas.paint(window, colour=colour, mask=mask, tag=self._tags[TREE],
-                           ink=picture[..., 3] > 110, inverse_depth=np.float32(1 / depth))
+        colour = cv2.convertScaleAbs(picture, alpha=gain * (1 - haze), beta=190 * haze)
+        self._canvas.ink(window, colour, seen & (picture[..., 3] > 110))
 
     def _upright(self, foot: Points, box_m: tuple[float, float, float, float]
-                 ) -> tuple[PartsWindow, Callable[[float, float], Points], float] | None:
+                 ) -> tuple[PartsWindow, Callable[[list[tuple[float, float]]], Points], float] | None:
         """Open a window around a thing that faces the camera: left, right, low, high in metres."""
         view = self._canvas.view
         origin = view.optical_from_level @ foot
-        up = view.optical_from_level @ np.array([0.0, -1.0, 0.0])
-        across = view.optical_from_level @ np.array([1.0, 0.0, 0.0])
+        axes = np.array([view.optical_from_level[:, 0], -view.optical_from_level[:, 1]])
         if origin[2] < 1.2:
             return None
 
-        def at(x: float, y: float) -> Points:
-            return view.project((origin + across * x + up * y)[None])[0]
+        def at(metres: list[tuple[float, float]]) -> Points:
+            return view.project(origin + np.array(metres) @ axes)
         left, right, low, high = box_m
-        corners = np.array([at(left, low), at(right, low), at(left, high), at(right, high)])
+        corners = at([(left, low), (right, low), (left, high), (right, high)])
         window = self._canvas.window(corners, margin=2)
-        if window is None:
+        if window is None or self._canvas.buried(window, 1.05 / float(origin[2])):
             return None
         return PartsWindow(self._canvas, window), at, float(origin[2])
 
@@ -348,21 +377,20 @@ class _Brush:
         plane, focal = facing_plane(depth), self._canvas.view.model.fx
         gain = self._light.ambient + 0.4 * self._light.strength
         tone = np.array([post.tone, post.tone * 1.01, post.tone * 1.02]) * gain
-        number = parts.part(tone, plane)
+        number = parts.part(tone.tolist(), plane)
         half = max(post.radius_m, 0.85 * depth / focal)  # a pole is never thinner than a pixel
         taper = 0.6 if post.height_m > 3 else 1.0
-        parts.polygon(np.array([at(-half, 0), at(-half * taper, post.height_m),
-                                at(half * taper, post.height_m), at(half, 0)]), number)
+        parts.polygon(at([(-half, 0), (-half * taper, post.height_m),
+                          (half * taper, post.height_m), (half, 0)]), number)
         if reach > 0:
             arm, lamp = math.copysign(1.0, post.arm_m), max(0.12, 1.2 * depth / focal)
             top = post.height_m
-            parts.polygon(np.array([at(0, top - half), at(0, top + half),
-                                    at(arm * reach, top + 0.35 + half),
-                                    at(arm * reach, top + 0.35 - half)]), number)
-            head = parts.part(tone * 0.8 + 30, plane)
-            parts.polygon(np.array([at(arm * reach, top + .3), at(arm * (reach + .05), top + .4),
-                                    at(arm * (reach - .55), top + .3 + lamp),
-                                    at(arm * (reach - .6), top + .2)]), head)
+            parts.polygon(at([(0, top - half), (0, top + half), (arm * reach, top + 0.35 + half),
+                              (arm * reach, top + 0.35 - half)]), number)
+            head = parts.part((tone * 0.8 + 30).tolist(), plane)
+            parts.polygon(at([(arm * reach, top + .3), (arm * (reach + .05), top + .4),
+                              (arm * (reach - .55), top + .3 + lamp),
+                              (arm * (reach - .6), top + .2)]), head)
         parts.paint(self._tags[POLE], gain=1.0, haze=self._weather.haze(depth))
 
     def _sign(self, sign: Sign, foot: Points) -> None:
@@ -373,9 +401,10 @@ class _Brush:
             return
         parts, at, depth = opened
         gain = self._light.ambient + 0.4 * self._light.strength
-        for colour, shape in _sign_parts(sign, half, low, high):
-            number = parts.part(np.array(colour) * gain, facing_plane(depth))
-            parts.polygon(np.array([at(x, y) for x, y in shape]), number)
+        shapes = _sign_parts(sign, half, low, high)
+        for colour, shape in shapes[:1] if depth > 70 else shapes:
+            number = parts.part([c * gain for c in colour], facing_plane(depth))
+            parts.polygon(at(shape), number)
         parts.paint(self._tags[SIGN], gain=1.0, haze=self._weather.haze(depth))
 
     def _actor(self, actor: Actor, foot: Points) -> None:

@@ -13,7 +13,6 @@ from seg_ros.sim.camera import CameraModel, CameraView, rotation
 from seg_ros.sim.canvas import Canvas
 from seg_ros.sim.cars import SHAPES, CarLook
 from seg_ros.sim.classes import BICYCLIST
-from seg_ros.sim.figures import PersonLook
 from seg_ros.sim.path import EgoMotion, LocalRoad, Road
 from seg_ros.sim.render import Renderer, Scene, make_scenery
 from seg_ros.sim.traffic import Actor, Traffic
@@ -21,7 +20,7 @@ from seg_ros.sim.weather import Sensor, random_weather
 from seg_ros.sim.world import CHUNK_M, Chunk, World
 
 _CHUNKS_KEPT = 32
-_AHEAD_M = 155.0
+_AHEAD_M = 130.0
 
 
 @dataclass(frozen=True)
@@ -95,14 +94,15 @@ class Street:
         canvas = Canvas(view)
         self._renderer.paint(canvas, Scene(s=s, heading=float(self._road.heading(s)) + yaw,
                                            local=local, chunks=chunks, actors=actors))
-        image = self._sensor.expose(canvas.image, np.random.default_rng([self._seed, 5, index]))
-        instance_map = canvas.instance_map()
+        image = self._sensor.expose(canvas.finished_image(), np.random.default_rng([self._seed, 5, index]))
+        seen_ids = canvas.seen_instances()
+        seen = [actor for actor in actors if actor.instance_id in seen_ids]
         return StreetFrame(image=image, depth=canvas.depth(), class_map=canvas.class_map(),
-                           instance_map=instance_map, time_s=time_s,
-                           objects=_poses(actors, instance_map, view, local, s, yaw))
+                           instance_map=canvas.instance_map(), time_s=time_s,
+                           objects=_poses(seen, view, local, s, yaw))
 
     def _chunks_around(self, s: float) -> list[Chunk]:
-        first, last = math.floor((s - 15.0) / CHUNK_M), math.floor((s + _AHEAD_M) / CHUNK_M)
+        first, last = math.floor((s - 6.0) / CHUNK_M), math.floor((s + _AHEAD_M) / CHUNK_M)
         return [self._chunk(number) for number in range(first, last + 1)]
 
     def _chunk(self, number: int) -> Chunk:
@@ -113,14 +113,11 @@ class Street:
         return self._chunks[number]
 
 
-def _poses(actors: list[Actor], instance_map: NDArray[np.int32], view: CameraView,
-           local: LocalRoad, s: float, camera_yaw: float) -> tuple[ObjectPose, ...]:
-    """Return the poses of the actors that can be seen."""
-    seen = set(np.unique(instance_map[instance_map > 0]).tolist())
+def _poses(actors: list[Actor], view: CameraView, local: LocalRoad, s: float,
+           camera_yaw: float) -> tuple[ObjectPose, ...]:
+    """Return the poses of actors, by id."""
     poses = []
     for actor in sorted(actors, key=lambda actor: actor.instance_id):
-        if actor.instance_id not in seen:
-            continue
         size = _size(actor)
         middle = local.to_level([actor.s - s], actor.d, size[1] / 2)
         yaw = actor.yaw + float(local.heading_at(actor.s - s)) - camera_yaw
@@ -134,7 +131,6 @@ def _size(actor: Actor) -> NDArray[np.float64]:
     """Return width, height and length, metres."""
     if isinstance(actor.look, CarLook):
         return np.array(SHAPES[actor.look.shape][:3])
-    assert_person: PersonLook = actor.look
     if actor.class_id == BICYCLIST:
         return np.array([0.6, 1.75, 1.75])
-    return np.array([0.5 * assert_person.width, assert_person.height_m, 0.6])
+    return np.array([0.5 * actor.look.width, actor.look.height_m, 0.6])

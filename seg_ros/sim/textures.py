@@ -39,14 +39,12 @@ def to_uint8(values: NDArray[np.floating]) -> NDArray[np.uint8]:
 def with_levels(picture: NDArray[np.uint8], ink: NDArray[np.uint8] | None = None,
                 count: int = 5) -> Texture:
     """Return a texture with `count` levels, each half as large."""
-    levels = [picture]
-    inks = [] if ink is None else [ink]
+    opaque = np.full(picture.shape[:2], 255, np.uint8)
+    levels = [np.dstack([picture, opaque if ink is None else ink])]
     for _ in range(count - 1):
         size = (max(1, levels[-1].shape[1] // 2), max(1, levels[-1].shape[0] // 2))
         levels.append(cv2.resize(levels[-1], size, interpolation=cv2.INTER_AREA))
-        if inks:
-            inks.append(cv2.resize(inks[-1], size, interpolation=cv2.INTER_AREA))
-    return Texture(levels=tuple(levels), inks=tuple(inks))
+    return Texture(levels=tuple(levels), opaque=ink is None)
 
 
 def asphalt_tile(rng: np.random.Generator, size: int = 512) -> NDArray[np.uint8]:

@@ -14,6 +14,7 @@ from seg_ros.sim.figures import PersonLook, random_person
 from seg_ros.sim.path import EgoMotion, Road
 from seg_ros.sim.world import Chunk, Junction, World, static_id
 
+_CARS_SEEN_M, _PEOPLE_SEEN_M = 130.0, 80.0
 _ONCOMING, _AHEAD, _OVERTAKING, _CROSSING_CAR = 2, 3, 4, 5
 _CYCLIST, _CROSSING_PERSON = 6, 7
 
@@ -59,7 +60,8 @@ class Traffic:
         actors += self._overtaking(time_s)
         actors += self._cyclists(time_s)
         actors += self._crossing_people(time_s)
-        return [actor for actor in actors if -12 < actor.s - s < 130]
+        return [actor for actor in actors
+                if -8 < actor.s - s < (_CARS_SEEN_M if actor.class_id == CAR else _PEOPLE_SEEN_M)]
 
     def _rng(self, kind: int, slot: int) -> np.random.Generator:
         return np.random.default_rng([self._seed, 21, kind, slot + 4096])

@@ -247,7 +247,7 @@ class _Builder:
             d = side * (edge + setback + float(rng.uniform(0, 0.25)))
             roof = 0.0 if style == 2 else float(rng.uniform(1.8, 3.4))
             self.houses.append(House(s0=s, s1=end, d=d, facade=facade, scale=scale, roof_m=roof,
-                                     gable=first or height * scale > last_top + 0.2,
+                                     gable=first or height * scale > last_top + 0.7,
                                      tint=float(rng.uniform(0.85, 1.12))))
             last_top, s, first = height * scale, end, False
         if setback > 0.7:
