@@ -42,10 +42,20 @@ def fuse(*, semantic: Segmentation, instance: Segmentation, fused: ClassRemap) -
     owned = kept.instance_map > 0
     class_of_value = np.concatenate((np.array([VOID], np.uint8), instances.class_ids))
     return Segmentation(
-        class_map=np.where(owned, look_up(class_of_value, kept.instance_map), semantic.class_map),
+        class_map=_lay_over(semantic.class_map, look_up(class_of_value, kept.instance_map),
+                            where=owned),
         instance_map=kept.instance_map, instances=instances,
-        confidence=None if semantic.confidence is None else np.where(
-            owned, _score_bytes(kept), semantic.confidence))
+        confidence=None if semantic.confidence is None else _lay_over(
+            semantic.confidence, _score_bytes(kept), where=owned))
+
+
+def _lay_over(below: NDArray[np.uint8], above: NDArray[np.uint8] | np.uint8, *,
+              where: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Return what lies above where the mask says so, and what is below elsewhere."""
+    # three times as fast as np.where
+    result = below.copy()
+    np.copyto(result, above, where=where)
+    return result
 
 
 def _score_bytes(segmentation: Segmentation) -> NDArray[np.uint8]:
@@ -62,11 +72,13 @@ def semantic_part(segmentation: Segmentation) -> Segmentation:
 
 def instance_part(segmentation: Segmentation) -> Segmentation:
     """Return the instances alone: void outside of them, as an instance model gives it."""
-    owned = segmentation.instance_map > 0
+    outside = segmentation.instance_map == 0
     confidence = segmentation.confidence
     return replace(
-        segmentation, class_map=np.where(owned, segmentation.class_map, np.uint8(VOID)),
-        confidence=None if confidence is None else np.where(owned, confidence, np.uint8(0)))
+        segmentation,
+        class_map=_lay_over(segmentation.class_map, np.uint8(VOID), where=outside),
+        confidence=None if confidence is None else _lay_over(
+            confidence, np.uint8(0), where=outside))
 
 
 def remap(segmentation: Segmentation, classes: ClassRemap) -> Segmentation:
@@ -76,7 +88,7 @@ def remap(segmentation: Segmentation, classes: ClassRemap) -> Segmentation:
     class_map = look_up(classes.table, segmentation.class_map)
     confidence = segmentation.confidence
     if confidence is not None:
-        confidence = np.where(class_map == VOID, np.uint8(0), confidence)
+        confidence = _lay_over(confidence, np.uint8(0), where=class_map == VOID)
     return keep_instances(
         replace(segmentation, class_map=class_map, confidence=confidence,
                 instances=replace(segmentation.instances, class_ids=class_ids)), counted)
