@@ -28,7 +28,7 @@ lint: setup  ## check style and types
 	@$(BIN)/mypy
 
 bench: setup  ## measure the node against a bare relay, into reports/bench.json
-	@$(BIN)/python benchmarks/bench.py $(ARGS)
+	@$(BIN)/python -m benchmarks.bench $(ARGS)
 
 train: setup  ## train the embedded network, or go on where it stopped
 	@$(BIN)/python -m training.train $(ARGS)

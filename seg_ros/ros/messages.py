@@ -134,18 +134,18 @@ def _decode_compressed(message: CompressedImage) -> NDArray[np.uint8]:
     return planes.permute(1, 2, 0).contiguous().numpy()
 
 
-def byte_array(values: NDArray[np.generic]) -> array[int]:
-    """Return the bytes of an array as rclpy takes them without looking at each."""
-    data = array('B')
+def fill(data: array[int], values: NDArray[np.generic]) -> None:
+    """Append the bytes of an array to a message's data in one copy; assigning it would take two."""
     data.frombytes(np.ascontiguousarray(values).data.cast('B'))
-    return data
 
 
 def image_message(pixels: NDArray[np.generic], *, encoding: str, header: Header) -> Image:
     """Return an (H, W) or (H, W, C) array as an Image without padding, little endian."""
     height, width = pixels.shape[:2]
-    return Image(header=header, height=height, width=width, encoding=encoding, is_bigendian=0,
-                 step=pixels.itemsize * pixels[0].size, data=byte_array(pixels))
+    message = Image(header=header, height=height, width=width, encoding=encoding, is_bigendian=0,
+                    step=pixels.itemsize * pixels[0].size)
+    fill(message.data, pixels)
+    return message
 
 
 def jpeg_message(image: NDArray[np.uint8], *, quality: int, header: Header) -> CompressedImage:
@@ -154,8 +154,9 @@ def jpeg_message(image: NDArray[np.uint8], *, quality: int, header: Header) -> C
                               (cv2.IMWRITE_JPEG_QUALITY, quality))
     if not done:
         raise ValueError(f'cannot encode an image of {image.shape} as JPEG')
-    return CompressedImage(header=header, format='rgb8; jpeg compressed bgr8',
-                           data=byte_array(data))
+    message = CompressedImage(header=header, format='rgb8; jpeg compressed bgr8')
+    fill(message.data, data)
+    return message
 
 
 def label_info_message(label_set: LabelSet, *, threshold: float, header: Header) -> LabelInfo:
