@@ -140,6 +140,8 @@ class StreetNetwork(nn.Module):
         self.skip_4 = ConvBn(48, 64, size=1)
         self.semantic = nn.Sequential(ConvBn(64, 32), nn.Conv2d(32, classes, 1))
         self.instance = nn.Sequential(ConvBn(64, 32), nn.Conv2d(32, things + 2, 1))
+        # centres are rare: start from a probability of 2 %
+        nn.init.constant_(self.instance[1].bias[:things], -4.0)
 
     def forward(self, x: torch.Tensor) -> Features:
         """Segment (N, 3, H, W) normalised images of any size."""
@@ -314,7 +316,8 @@ class StreetTiny:
         self.label_set = weights.contract.label_set
         self.sha256 = weights.sha256
         network = _build(weights, options.weights or _WEIGHTS)
-        self._network = network.to(options.device, memory_format=torch.channels_last)
+        self._network = network.to(options.device).to(
+            memory_format=torch.channels_last)
         self._mean = torch.tensor(self.contract.mean, device=options.device).view(1, 3, 1, 1)
         self._std = torch.tensor(self.contract.std, device=options.device).view(1, 3, 1, 1)
         thing_ids = [self.label_set.id_of(name) for name in self.contract.things]

@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: Apache-2.0
+"""street_tiny loads only whole weights, and answers every image at its own size."""
+from __future__ import annotations
+
+from dataclasses import replace
+import hashlib
+from importlib import resources
+import json
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+import numpy as np
+import pytest
+from safetensors.torch import load as parse
+from safetensors.torch import save
+import torch
+
+from seg_ros.models.contract import ModelError, ModelOptions
+from seg_ros.models.street_tiny import (
+    Contract,
+    load,
+    MODELS,
+    StreetNetwork,
+    StreetTiny,
+    working_size,
+)
+
+PACKAGED = (resources.files('seg_ros.models') / 'weights' / 'street_tiny.safetensors').read_bytes()
+
+
+def header_of(data: bytes) -> dict:
+    """Return the JSON header of a safetensors file."""
+    return json.loads(data[8:8 + int.from_bytes(data[:8], 'little')])
+
+
+METADATA = header_of(PACKAGED)['__metadata__']
+TENSORS = parse(PACKAGED)
+
+
+def image_of(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """Return a smooth random (height, width, 3) image: blobs of colour."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (height // 40 + 2, width // 40 + 2, 3), np.uint8)
+    return np.ascontiguousarray(coarse.repeat(40, 0).repeat(40, 1)[:height, :width])
+
+
+@pytest.fixture(scope='module')
+def model() -> StreetTiny:
+    """Return the packaged model, with a threshold that lets some instances through."""
+    torch.set_num_threads(2)
+    return load('', ModelOptions(score_threshold=0.02, confidence=True))
+
+
+def sentence_for(tmp_path: Path, data: bytes) -> str:
+    """Return what the loader says of a file with these bytes."""
+    path = tmp_path / 'weights.safetensors'
+    path.write_bytes(data)
+    with pytest.raises(ModelError) as caught:
+        load('', ModelOptions(weights=str(path)))
+    assert str(path) in str(caught.value)
+    return one_sentence(caught)
+
+
+def one_sentence(caught: pytest.ExceptionInfo[ModelError]) -> str:
+    """Check that a message is one line with a remedy."""
+    text = str(caught.value)
+    assert '\n' not in text and len(text) < 500
+    assert text.endswith('reinstall the package or give another file')
+    return text
+
+
+# --- the packaged weights ---
+
+
+def test_the_packaged_weights_are_small_and_say_what_they_are(model):
+    assert len(PACKAGED) <= 5_000_000
+    assert model.sha256 == hashlib.sha256(PACKAGED).hexdigest()
+    assert model.label_set.names == (
+        'sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign_symbol', 'fence', 'car',
+        'pedestrian', 'bicyclist')
+    assert model.label_set.things == {'car', 'pedestrian', 'bicyclist'}
+    assert model.contract.input_size == (480, 360)
+
+
+def test_the_listed_size_is_the_real_one_and_below_a_million():
+    network = StreetNetwork(classes=11, things=3)
+    count = sum(parameter.numel() for parameter in network.parameters())
+    assert [info.parameters for info in MODELS] == [count]
+    assert count <= 1_000_000
+
+
+def test_a_name_behind_the_family_is_refused():
+    with pytest.raises(ModelError, match='unknown model street_tiny/large, expected street_tiny'):
+        load('large', ModelOptions())
+
+
+# --- damaged weights ---
+
+
+@pytest.mark.parametrize(('data', 'reason'), [
+    (b'', 'it is empty'),
+    (PACKAGED[:5], 'no safetensors file'),
+    (PACKAGED[:1000], 'no safetensors file'),
+    (PACKAGED[:-1], 'no safetensors file'),
+    (b'<!DOCTYPE html><html><body>404</body></html>', 'no safetensors file'),
+    (bytes(1000), 'no safetensors file'),
+    (PACKAGED[:-5000] + bytes([PACKAGED[-5000] ^ 1]) + PACKAGED[-4999:], 'checksum'),
+    (PACKAGED.replace(b'pedestrian', b'pedestrien'), 'checksum'),
+    (save(TENSORS), "metadata lacks 'format'"),
+    (save(TENSORS, {**METADATA, 'format': '7'}), 'its format is 7, expected 1'),
+    (save(TENSORS, {**METADATA, 'class_names': '["car", "car"]'}), 'more than once'),
+    (save(TENSORS, {**METADATA, 'class_names': '3'}), 'has no len'),
+    (save(TENSORS, {**METADATA, 'things': '["boat"]'}), 'not among the class names'),
+    (save(TENSORS, {**METADATA, 'mean': '[1, 2]'}), 'no list of numbers'),
+    (save(TENSORS, {**METADATA, 'std': '[1, 0, 1]'}), 'not positive'),
+    (save(TENSORS, {**METADATA, 'std': '[1, NaN, 1]'}), 'no list of numbers'),
+    (save(TENSORS, {**METADATA, 'std': '{'}), 'cannot load the weights'),
+    (save(TENSORS, {n: v for n, v in METADATA.items() if n != 'mean'}), "lacks 'mean'"),
+    (save(TENSORS, {n: v for n, v in METADATA.items() if n != 'content_sha256'}),
+     "lacks 'content_sha256'"),
+])
+def test_damaged_weights_are_one_sentence(tmp_path, data, reason):
+    assert reason in sentence_for(tmp_path, data)
+
+
+def test_weights_of_another_network_are_one_sentence(tmp_path):
+    contract = Contract.from_metadata(METADATA)
+    other = {**TENSORS, 'skip_8.conv.weight': torch.zeros(3)}
+    assert 'skip_8.conv.weight' in sentence_for(tmp_path, save(other, contract.metadata(other)))
+    lacking = {name: t for name, t in TENSORS.items() if name != 'skip_8.conv.weight'}
+    assert 'skip_8.conv.weight' in sentence_for(
+        tmp_path, save(lacking, contract.metadata(lacking)))
+
+
+def test_missing_weights_and_a_folder_are_one_sentence(tmp_path):
+    for path, reason in ((tmp_path / 'none', 'No such file'), (tmp_path, 'Is a directory')):
+        with pytest.raises(ModelError) as caught:
+            load('', ModelOptions(weights=str(path)))
+        assert reason in one_sentence(caught)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, len(PACKAGED) - 1), st.integers(0, 7))
+def test_no_flipped_bit_goes_unnoticed(tmp_path_factory, place, bit):
+    data = bytearray(PACKAGED)
+    data[place] ^= 1 << bit
+    sentence_for(tmp_path_factory.mktemp('flipped'), bytes(data))
+
+
+def test_a_copy_of_the_weights_is_the_same_model(tmp_path, model):
+    path = tmp_path / 'copy.safetensors'
+    path.write_bytes(PACKAGED)
+    copy = load('', ModelOptions(weights=str(path)))
+    assert copy.sha256 == model.sha256
+
+
+# --- predictions ---
+
+
+@pytest.mark.parametrize('size', [(360, 480), (1, 1), (1, 90), (37, 53), (361, 479), (720, 540)])
+def test_every_size_is_answered_at_its_own_size(model, size):
+    result = model.predict([image_of(*size)])[0]
+    assert result.size == size
+    assert result.class_map.max() < len(model.label_set)
+    assert result.confidence.min() > 0
+
+
+def test_the_trained_size_is_not_resized_and_others_keep_their_pixel_count():
+    trained = (480, 360)
+    assert working_size(height=360, width=480, trained=trained) == (360, 480)
+    assert working_size(height=480, width=640, trained=trained) == (360, 480)
+    assert working_size(height=720, width=1280, trained=trained) == (312, 552)
+    for height, width in ((1, 1), (1, 9000), (9000, 1), (1081, 1921)):
+        rows, columns = working_size(height=height, width=width, trained=trained)
+        assert rows % 8 == columns % 8 == 0 and 0.9 < rows * columns / 172_800 < 1.1
+
+
+def test_maps_and_rows_agree(model):
+    for seed in range(3):
+        result = model.predict([image_of(360, 480, seed)])[0]
+        values = np.unique(result.instance_map)
+        assert set(values) - {0} == set(range(1, len(result.instances) + 1))
+        for value, class_id in enumerate(result.instances.class_ids, start=1):
+            assert (result.class_map[result.instance_map == value] == class_id).all()
+
+
+def test_a_batch_of_different_sizes_gives_the_same_as_one_by_one(model):
+    images = [image_of(360, 480, 1), image_of(50, 70, 2), image_of(360, 480, 3)]
+    together = model.predict(images)
+    for image, result in zip(images[::-1], together[::-1], strict=True):
+        alone = model.predict([image])[0]
+        for name in ('class_map', 'instance_map', 'confidence'):
+            np.testing.assert_array_equal(getattr(alone, name), getattr(result, name))
+        np.testing.assert_array_equal(alone.instances.scores, result.instances.scores)
+
+
+def test_read_only_and_strided_images_are_read_as_they_look(model):
+    image = image_of(64, 96, 4)
+    expected = model.predict([image])[0].class_map
+    image.setflags(write=False)
+    np.testing.assert_array_equal(model.predict([image])[0].class_map, expected)
+    backwards = np.ascontiguousarray(image[::-1])[::-1]
+    np.testing.assert_array_equal(model.predict([backwards])[0].class_map, expected)
+
+
+def test_an_image_without_pixels_is_refused(model):
+    with pytest.raises(ModelError, match='480x0'):
+        model.predict([np.zeros((0, 480, 3), np.uint8)])
+
+
+def test_no_image_is_no_result(model):
+    assert model.predict([]) == []
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_values_that_are_not_finite_are_an_error_and_never_a_label(tmp_path, value):
+    broken = {**TENSORS, 'semantic.1.bias': torch.full_like(TENSORS['semantic.1.bias'], value)}
+    path = tmp_path / 'broken.safetensors'
+    path.write_bytes(save(broken, Contract.from_metadata(METADATA).metadata(broken)))
+    with pytest.raises(ModelError, match='not finite'):
+        load('', ModelOptions(weights=str(path))).predict([image_of(32, 32)])
+
+
+def test_options_thin_out_the_instances_and_keep_the_classes(model):
+    image = image_of(360, 480, 1)
+    everything = model.predict([image])[0]
+    assert everything.confidence is not None
+    low = model.options
+    try:
+        model.options = replace(low, min_area=400, confidence=False)
+        large = model.predict([image])[0]
+        model.options = replace(low, score_threshold=1.0)
+        nothing = model.predict([image])[0]
+    finally:
+        model.options = low
+    assert large.confidence is None
+    areas = np.bincount(large.instance_map.ravel())[1:]
+    assert (areas >= 400).all()
+    assert len(nothing.instances) == 0
+    np.testing.assert_array_equal(large.class_map, everything.class_map)
+    np.testing.assert_array_equal(nothing.class_map, everything.class_map)
+
+
+def test_fused_and_unfused_networks_agree():
+    torch.manual_seed(0)
+    network = StreetNetwork(classes=4, things=2).eval()
+    x = torch.randn(1, 3, 40, 72)
+    with torch.inference_mode():
+        before = network(x)
+        network.fuse()
+        after = network(x)
+    for old, new in zip(before, after, strict=True):
+        assert torch.allclose(old, new, atol=1e-4)
+
+
+def test_the_digest_covers_names_values_and_metadata():
+    contract = Contract.from_metadata(METADATA)
+    digest = contract.metadata({'a': torch.zeros(2)})['content_sha256']
+    assert contract.metadata({'b': torch.zeros(2)})['content_sha256'] != digest
+    assert contract.metadata({'a': torch.ones(2)})['content_sha256'] != digest
+    other = replace(contract, score_bias=contract.score_bias + 1)
+    assert other.metadata({'a': torch.zeros(2)})['content_sha256'] != digest

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The training learns from exact targets, and goes on after a stop as if there had been none."""
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from seg_ros.models.contract import ModelOptions
+from seg_ros.models.postprocess import find_centres, group_pixels
+from seg_ros.models.street_tiny import load, OFFSET_UNIT, STRIDE, votes_of_offsets
+from training.data import (
+    Labelled,
+    make_targets,
+    Samples,
+    stand_in_instances,
+    THING_IDS,
+    UNCOUNTED,
+    View,
+    warp,
+)
+from training.export import STREET, write_weights
+from training.losses import centre_loss, offset_loss
+from training.synthetic import compact_ids, FIRST_UNSEEN_SEED, frame_numbers, read_synthetic
+from training.train import fit, load_checkpoint, Plan, save_checkpoint, Trainer
+
+CAR, PEDESTRIAN = THING_IDS[:2]
+CPU = torch.device('cpu')
+PLAN = Plan(steps=4, batch_size=2, parts=2, size=(64, 48), warm_up=2)
+
+
+@pytest.fixture(scope='module')
+def frames() -> Labelled:
+    """Return two tiny frames with a car and a pedestrian each."""
+    rng = np.random.default_rng(0)
+    classes = np.full((2, 48, 64), 3, np.uint8)
+    classes[:, 10:30, 10:40], classes[:, 12:36, 48:58] = CAR, PEDESTRIAN
+    instances = (classes == CAR) * 1 + (classes == PEDESTRIAN) * 2
+    images = rng.integers(0, 256, (2, 48, 64, 3), np.uint8)
+    return Labelled(images=images, classes=classes, instances=instances.astype(np.uint8))
+
+
+def view_of(instances: np.ndarray, classes: np.ndarray) -> View:
+    """Return a view whose image does not matter."""
+    return View(image=np.zeros((*classes.shape, 3), np.uint8), classes=classes,
+                instances=instances)
+
+
+def test_two_steps_and_a_resume_equal_four_straight(tmp_path, frames):
+    straight = Trainer(PLAN, CPU)
+    fit(straight, [frames], checkpoint=tmp_path / 'straight.pt', workers=0)
+    first = Trainer(PLAN, CPU, threads=1)
+    samples = Samples([frames], batch_size=2, seed=PLAN.seed, size=PLAN.size)
+    for step in range(2):
+        first.train_step(samples[step])
+    save_checkpoint(tmp_path / 'half.pt', first)
+    second = Trainer(replace(PLAN), CPU)
+    second.restore(load_checkpoint(tmp_path / 'half.pt'))
+    fit(second, [frames], checkpoint=tmp_path / 'half.pt', workers=0)
+    assert second.step == straight.step == 4
+    for one, other in ((straight.network, second.network), (straight.average, second.average)):
+        for name, tensor in one.state_dict().items():
+            assert torch.equal(tensor, other.state_dict()[name]), name
+
+
+def test_training_makes_the_loss_smaller(frames):
+    trainer = Trainer(replace(PLAN, steps=40, peak_rate=2e-3), CPU)
+    batch = Samples([frames], batch_size=2, seed=1, size=PLAN.size)[0]
+    totals = [float(trainer.train_step(batch).total) for _ in range(12)]
+    assert totals[-1] < 0.8 * totals[0]
+
+
+def test_the_rate_rises_and_falls_to_zero():
+    plan = Plan(steps=100, warm_up=10)
+    rates = [plan.rate(step) for step in range(101)]
+    assert 0 < rates[0] < rates[5] < rates[10]
+    assert max(rates) <= plan.peak_rate and rates[100] == pytest.approx(0)
+
+
+def test_exported_weights_load_as_a_model(tmp_path):
+    trainer = Trainer(PLAN, CPU)
+    write_weights(tmp_path / 'new.safetensors', trainer.average.state_dict(), STREET)
+    model = load('', ModelOptions(weights=str(tmp_path / 'new.safetensors')))
+    assert model.label_set == STREET.label_set
+    assert [path.name for path in tmp_path.iterdir()] == ['new.safetensors']
+
+
+def test_a_batch_depends_on_the_seed_and_its_number_alone(frames):
+    samples = Samples([frames], batch_size=2, seed=3, size=(64, 48))
+    later = Samples([frames], batch_size=2, seed=3, size=(64, 48))
+    later[0]
+    for one, other in zip(vars(samples[5]).values(), vars(later[5]).values(), strict=True):
+        assert torch.equal(one, other)
+    assert not torch.equal(samples[5].images, samples[6].images)
+
+
+def test_perfect_answers_are_grouped_into_the_true_objects(frames):
+    instances = frames.instances[0]
+    targets = make_targets(view_of(instances, frames.classes[0]))
+    centres = find_centres(torch.from_numpy(targets.centres), threshold=0.9, stride=STRIDE)
+    assert len(centres.scores) == 2
+    votes = votes_of_offsets(torch.from_numpy(targets.offsets))
+    owners = group_pixels(votes, centres, things=3, reach=8)
+    row_of = {thing: row for row, thing in enumerate(centres.things.tolist(), start=1)}
+    # away from the edges of the objects, where offsets of two cells mix
+    assert (owners[0, 7:14, 7:18] == row_of[0]).all()
+    assert (owners[1, 8:16, 26:28] == row_of[1]).all()
+
+
+def test_offsets_point_from_each_cell_to_the_mean_of_the_object():
+    classes = np.full((16, 16), CAR, np.uint8)
+    instances = np.ones((16, 16), np.uint8)
+    targets = make_targets(view_of(instances, classes))
+    # the object's mean is (7.5, 7.5), the first cell lies at (1.5, 1.5)
+    assert targets.offsets[:, 0, 0].tolist() == [6 / OFFSET_UNIT, 6 / OFFSET_UNIT]
+    assert targets.centres[0].max() == 1 and targets.centres[1].max() == 0
+
+
+def test_uncounted_things_teach_neither_centres_nor_offsets():
+    classes = np.full((16, 16), CAR, np.uint8)
+    targets = make_targets(view_of(np.full((16, 16), UNCOUNTED, np.uint8), classes))
+    assert not targets.is_counted.any() and not targets.weights.any()
+    heat, counted = torch.from_numpy(targets.centres), torch.from_numpy(targets.is_counted)
+    assert centre_loss(torch.zeros(1, 3, 4, 4), heat[None], counted[None]) == 0
+    assert offset_loss(torch.ones(1, 2, 4, 4), torch.zeros(1, 2, 4, 4),
+                       torch.from_numpy(targets.weights)[None]) == 0
+
+
+def test_a_row_of_touching_cars_does_not_stand_for_one():
+    classes = np.zeros((60, 100), np.uint8)
+    classes[5:25, 5:35] = CAR
+    classes[40:50, 5:95] = CAR
+    instances = stand_in_instances(classes)
+    assert set(np.unique(instances[5:25, 5:35])) == {1}
+    assert set(np.unique(instances[40:50, 5:95])) == {UNCOUNTED}
+    assert not instances[classes == 0].any()
+
+
+def test_a_warp_moves_image_and_labels_together():
+    classes = np.repeat(np.arange(8, dtype=np.uint8), 8)[None].repeat(48, 0)
+    image = (classes * 20)[..., None].repeat(3, 2)
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        out = warp(View(image=image, classes=classes, instances=classes), rng, size=(64, 48))
+        inside = out.classes < 8
+        same = np.abs(out.image[..., 0].astype(int) - out.classes * 20.0) < 30
+        assert same[inside].mean() > 0.95
+        assert (out.instances[~inside] == UNCOUNTED).all()
+
+
+def test_object_ids_are_compacted_and_things_without_one_are_uncounted():
+    classes = np.array([[3, CAR, CAR, PEDESTRIAN]], np.uint8)
+    ids = np.array([[0, 70_000, 0, 12]], np.int32)
+    assert compact_ids(classes, ids).tolist() == [[0, 2, UNCOUNTED, 1]]
+
+
+def test_the_frames_of_a_seed_are_spread_over_its_run():
+    numbers = frame_numbers(3, count=4)
+    assert [number // 150 for number in numbers] == [0, 1, 2, 3]
+    np.testing.assert_array_equal(numbers, frame_numbers(3, count=4))
+
+
+def test_unseen_seeds_are_never_rendered_for_training(tmp_path):
+    with pytest.raises(ValueError, match='unseen seeds'):
+        read_synthetic(tmp_path, frames=8 * FIRST_UNSEEN_SEED + 1)

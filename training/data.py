@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frames with their labels, and how they become training samples: warped, recoloured, encoded."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+import torch
+from torch.utils.data import Dataset
+
+from seg_ros.core.types import VOID
+from seg_ros.models.street_tiny import OFFSET_UNIT, STRIDE
+from training.export import STREET
+
+WIDTH, HEIGHT = STREET.input_size
+UNCOUNTED = 255
+"""Instance of a thing pixel of which nobody knows the object: not trained on."""
+
+THING_IDS = tuple(STREET.class_names.index(name) for name in STREET.things)
+MIN_AREA = 24  # pixels; what shows less of itself has no centre to learn
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Frames of one origin, WIDTH x HEIGHT pixels."""
+
+    images: NDArray[np.uint8]  # (N, H, W, 3) RGB
+    classes: NDArray[np.uint8]  # (N, H, W) 255 = void
+    instances: NDArray[np.uint8]  # (N, H, W) 0 = stuff, 1..254 = objects, 255 = uncounted
+
+    def __len__(self) -> int:
+        """Count the frames."""
+        return len(self.images)
+
+
+# --- CamVid ----------------------------------------------------------------------------------
+
+
+def camvid_root() -> Path:
+    """Return the folder of the data set: CAMVID_DIR, or beside the repository."""
+    return Path(os.environ.get('CAMVID_DIR', '../shared/data/camvid'))
+
+
+def read_camvid(split: str) -> Labelled:
+    """Read a split (`train`, `val`) whole, 1 MB a frame."""
+    folder = camvid_root() / split
+    names = sorted(path.stem for path in (folder / 'images').glob('*.jpg'))
+    if not names:
+        raise FileNotFoundError(f'no CamVid frames in {folder}: set CAMVID_DIR')
+    images = [cv2.imread(str(folder / 'images' / f'{n}.jpg'))[..., ::-1] for n in names]
+    labels = [cv2.imread(str(folder / 'labels' / f'{n}.png'), cv2.IMREAD_UNCHANGED)
+              for n in names]
+    classes = [np.where(label < len(STREET.class_names), label, VOID).astype(np.uint8)
+               for label in labels]
+    return Labelled(images=np.stack(images), classes=np.stack(classes),
+                    instances=np.stack([stand_in_instances(c) for c in classes]))
+
+
+def stand_in_instances(class_map: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return connected components for the instances that (H, W) classes do not have.
+
+    Only components shaped like one object count: touching objects make one component, whose
+    middle would be a wrong thing to learn. The others are UNCOUNTED.
+    """
+    instances = np.zeros(class_map.shape, np.uint8)
+    count = 0
+    for class_id in THING_IDS:
+        mask = (class_map == class_id).astype(np.uint8)
+        _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+        values = np.full(len(stats), UNCOUNTED, np.uint8)
+        values[0] = 0
+        for component, (_, _, width, height, area) in enumerate(stats[1:], start=1):
+            if _is_one_object(class_id, width, height, area) and count < UNCOUNTED - 1:
+                count += 1
+                values[component] = count
+        instances = np.maximum(instances, values[labels])
+    return instances
+
+
+def _is_one_object(class_id: int, width: int, height: int, area: int) -> bool:
+    """Tell whether a component of a thing class has the shape of one car, person, bicyclist."""
+    low, high = {'car': (0.6, 2.6), 'pedestrian': (0.2, 0.65), 'bicyclist': (0.3, 1.6)}[
+        STREET.class_names[class_id]]
+    return area >= MIN_AREA and area > 0.5 * width * height and low < width / height < high
+
+
+# --- Augmentation ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class View:
+    """One augmented frame."""
+
+    image: NDArray[np.uint8]  # (H, W, 3) RGB
+    classes: NDArray[np.uint8]  # (H, W)
+    instances: NDArray[np.uint8]  # (H, W)
+
+
+def warp(view: View, rng: np.random.Generator, *, size: tuple[int, int]) -> View:
+    """Return a random crop of (width, height) at a random scale, mirrored half of the time."""
+    width, height = size
+    source_height, source_width = view.classes.shape
+    scale = np.exp(rng.uniform(np.log(0.55), np.log(2.0)))
+    scale_x, scale_y = scale * np.exp(rng.uniform(-0.1, 0.1, 2)) * (
+        width / source_width, height / source_height)
+    # where the crop starts in the scaled frame; negative where the frame is smaller
+    left = rng.uniform(*sorted((0.0, source_width * scale_x - width)))
+    top = rng.uniform(*sorted((0.0, source_height * scale_y - height)))
+    matrix = np.array([[scale_x, 0, -left], [0, scale_y, -top]])
+    if rng.random() < 0.5:
+        matrix[0] = -matrix[0]
+        matrix[0, 2] += width - 1
+    image = view.image
+    if scale < 0.8:
+        # without this, shrinking by sampling makes patterns that no camera makes
+        image = cv2.GaussianBlur(image, (3, 3), 0.35 / scale)
+    image = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR,
+                           borderValue=STREET.mean)
+    labels = cv2.warpAffine(np.dstack((view.classes, view.instances)), matrix, size,
+                            flags=cv2.INTER_NEAREST, borderValue=(VOID, UNCOUNTED))
+    return View(image=image, classes=labels[..., 0], instances=labels[..., 1])
+
+
+def recolour(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Return the (H, W, 3) image as another camera on another day would have seen it."""
+    levels = np.linspace(0, 1, 256)[:, None]
+    gain = rng.uniform(0.7, 1.35) * rng.uniform(0.9, 1.1, 3)
+    curve = 255 * np.clip(levels ** np.exp(rng.normal(0, 0.2)) * gain
+                          + rng.uniform(-0.1, 0.1), 0, 1)
+    image = cv2.LUT(image, curve.astype(np.uint8)[:, None, :])
+    if rng.random() < 0.5:
+        grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+        saturation = rng.uniform(0.2, 1.5)
+        image = cv2.addWeighted(image, saturation, grey, 1 - saturation, 0)
+    if rng.random() < 0.2:
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.5))
+    if rng.random() < 0.25:
+        noise = rng.integers(-16, 17, image.shape, np.int16) * rng.uniform(0.2, 1.0)
+        image = np.clip(image + noise, 0, 255).astype(np.uint8)
+    if rng.random() < 0.2:
+        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(30, 90))]
+        image = cv2.imdecode(cv2.imencode('.jpg', image, quality)[1], cv2.IMREAD_COLOR)
+    return image
+
+
+# --- Targets ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the heads should say, on the network's output grid of h x w cells."""
+
+    centres: NDArray[np.float32]  # (things, h, w) 1 at a centre, falling off around it
+    is_counted: NDArray[np.bool_]  # (h, w) centres are known here
+    offsets: NDArray[np.float32]  # (2, h, w) rows, columns to the centre, OFFSET_UNIT pixels
+    weights: NDArray[np.float32]  # (h, w) of the offsets; 0 where there is no object
+
+
+def make_targets(view: View) -> Targets:
+    """Encode the objects of a view; a centre is the mean of an object's visible pixels."""
+    cells = view.instances[STRIDE // 2::STRIDE, STRIDE // 2::STRIDE]
+    rows, columns = np.nonzero((view.instances > 0) & (view.instances < UNCOUNTED))
+    values = view.instances[rows, columns]
+    areas = np.bincount(values, minlength=256)
+    divisor = np.maximum(areas, 1)
+    centre_rows = np.bincount(values, rows, 256) / divisor
+    centre_columns = np.bincount(values, columns, 256) / divisor
+    classes = np.full(256, VOID, np.uint8)
+    classes[values] = view.classes[rows, columns]
+    is_object = areas >= MIN_AREA
+    known = is_object[cells]
+    offsets = np.stack((
+        centre_rows[cells] - _pixels(cells.shape[0])[:, None],
+        centre_columns[cells] - _pixels(cells.shape[1])[None, :])) / OFFSET_UNIT
+    # an object counts with the root of its area: a far one is no less an object
+    weights = np.where(known, 8 / np.sqrt(divisor)[cells], 0)
+    numbers = np.flatnonzero(is_object)
+    return Targets(
+        centres=_heat(cells.shape, centre_rows[numbers], centre_columns[numbers],
+                      np.sqrt(areas[numbers]), classes[numbers]),
+        is_counted=known | (cells == 0),
+        offsets=(offsets * known).astype(np.float32), weights=weights.astype(np.float32))
+
+
+def _pixels(cells: int) -> NDArray[np.float64]:
+    """Return where the cells of an axis lie, in pixels."""
+    return (np.arange(cells) + 0.5) * STRIDE - 0.5
+
+
+def _heat(shape: tuple[int, ...], rows: NDArray[np.float64], columns: NDArray[np.float64],
+          sizes: NDArray[np.float64], classes: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the (things, h, w) peaks: Gaussians, wider for larger objects, the highest wins."""
+    heat = np.zeros((len(THING_IDS), *shape), np.float32)
+    sigma = np.clip(0.12 * sizes, 0.6 * STRIDE, 2.5 * STRIDE)[:, None]
+    # distances from the middle of the centre's cell: each object has one cell with exactly 1
+    down = _pixels(shape[0])[None] - (rows // STRIDE * STRIDE + 1.5)[:, None]
+    right = _pixels(shape[1])[None] - (columns // STRIDE * STRIDE + 1.5)[:, None]
+    peaks = (np.exp(-(down / sigma) ** 2 / 2).astype(np.float32)[:, :, None]
+             * np.exp(-(right / sigma) ** 2 / 2).astype(np.float32)[:, None, :])
+    for thing, class_id in enumerate(THING_IDS):
+        heat[thing] = peaks[classes == class_id].max(axis=0, initial=0)
+    return heat
+
+
+# --- Samples ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples side by side; grids as in Targets, with a leading axis."""
+
+    images: torch.Tensor  # (N, 3, H, W) uint8 RGB
+    classes: torch.Tensor  # (N, H / 2, W / 2) int64
+    centres: torch.Tensor
+    is_counted: torch.Tensor
+    offsets: torch.Tensor
+    weights: torch.Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on a device."""
+        return Batch(**{name: value.to(device, non_blocking=True)
+                        for name, value in vars(self).items()})
+
+    def split(self, parts: int) -> list[Batch]:
+        """Return the batch in equal parts."""
+        columns = [value.chunk(parts) for value in vars(self).values()]
+        return [Batch(*part) for part in zip(*columns, strict=True)]
+
+
+class Samples(Dataset[Batch]):
+    """Item i is batch i: what it holds depends on the seed and i alone, so a run can resume."""
+
+    def __init__(self, sources: Sequence[Labelled], *, batch_size: int, seed: int,
+                 size: tuple[int, int] = (WIDTH, HEIGHT)) -> None:
+        """Take turns among the sources, sample by sample."""
+        self._sources = [source for source in sources if len(source)]
+        self._batch_size = batch_size
+        self._seed = seed
+        self._size = size
+
+    def __getitem__(self, index: int) -> Batch:
+        """Make a batch."""
+        rng = np.random.default_rng((self._seed, index))
+        views = [self._view(rng, self._sources[place % len(self._sources)])
+                 for place in range(self._batch_size)]
+        targets = [make_targets(view) for view in views]
+        # half of the resolution costs a quarter; which of the 2 x 2 pixels changes by batch
+        row, column = rng.integers(0, 2, 2)
+        return Batch(
+            images=torch.from_numpy(np.stack([v.image for v in views])).permute(0, 3, 1, 2),
+            classes=torch.from_numpy(np.stack(
+                [v.classes[row::2, column::2] for v in views])).long(),
+            centres=torch.from_numpy(np.stack([t.centres for t in targets])),
+            is_counted=torch.from_numpy(np.stack([t.is_counted for t in targets])),
+            offsets=torch.from_numpy(np.stack([t.offsets for t in targets])),
+            weights=torch.from_numpy(np.stack([t.weights for t in targets])))
+
+    def _view(self, rng: np.random.Generator, source: Labelled) -> View:
+        """Return an augmented frame of a source."""
+        place = int(rng.integers(len(source)))
+        view = warp(View(image=source.images[place], classes=source.classes[place],
+                         instances=source.instances[place]), rng, size=self._size)
+        return View(image=recolour(view.image, rng), classes=view.classes,
+                    instances=view.instances)

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measures street_tiny: mIoU on CamVid val, PQ and mIoU on streets that it was not trained on."""
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+import json
+import logging
+import math
+from pathlib import Path
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+import torch
+from tqdm import tqdm
+
+from seg_ros.core.metrics import ConfusionMatrix, PanopticQuality, Quality
+from seg_ros.core.types import Segmentation, segmentation_from_map
+from seg_ros.models.contract import Model, ModelOptions
+from seg_ros.models.street_tiny import load
+from seg_ros.sim import Street
+from training.data import read_camvid
+from training.export import STREET
+from training.synthetic import FIRST_UNSEEN_SEED, frame_numbers, RATE_HZ
+
+REPORT = Path('reports/street_tiny.json')
+MIN_AREA = 100  # pixels; smaller true instances are void
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """An image and what it shows."""
+
+    image: NDArray[np.uint8]  # (H, W, 3) RGB
+    truth: Segmentation
+
+
+def camvid_examples(split: str) -> Iterator[Example]:
+    """Return the frames of a split; they have classes only."""
+    data = read_camvid(split)
+    for image, classes in zip(data.images, data.classes, strict=True):
+        yield Example(image, segmentation_from_map(
+            class_map=classes, instance_map=np.zeros(classes.shape, np.int32), class_ids=(),
+            scores=()))
+
+
+def street_examples(seeds: Iterable[int], *, frames: int = 4) -> Iterator[Example]:
+    """Return frames of synthetic streets, spread over the run of each."""
+    width, height = STREET.input_size
+    for seed in seeds:
+        street = Street(seed=seed, width=width, height=height, rate_hz=RATE_HZ)
+        for number in frame_numbers(seed, count=frames):
+            frame = street.frame(int(number))
+            yield Example(frame.image, _truth(frame.class_map, frame.instance_map))
+
+
+def _truth(class_map: NDArray[np.uint8], instance_map: NDArray[np.int32]) -> Segmentation:
+    """Return the exact answer as a Segmentation."""
+    ids, values = np.unique(instance_map, return_inverse=True)
+    values = values.reshape(instance_map.shape) + (1 if ids[0] > 0 else 0)
+    class_ids = np.zeros(values.max() + 1, np.uint8)
+    class_ids[values] = class_map
+    return segmentation_from_map(class_map=class_map, instance_map=values.astype(np.int32),
+                                 class_ids=class_ids[1:], scores=np.ones(values.max()))
+
+
+@dataclass(frozen=True)
+class Result:
+    """The figures of one set of examples."""
+
+    frames: int
+    miou: float
+    iou: dict[str, float]
+    quality: dict[str, Quality]  # by class, and `all`, `things`, `stuff`
+    predict_ms: float  # median, one frame
+
+
+def measure(model: Model, examples: Iterable[Example], *, total: int, title: str) -> Result:
+    """Run the model over the examples."""
+    confusion = ConfusionMatrix(model.label_set)
+    panoptic = PanopticQuality(model.label_set, min_area=MIN_AREA)
+    times: list[float] = []
+    for example in tqdm(examples, total=total, desc=title, unit='frame', mininterval=5):
+        start = time.perf_counter()
+        prediction = model.predict([example.image])[0]
+        times.append(time.perf_counter() - start)
+        confusion.update(example.truth.class_map, prediction.class_map)
+        panoptic.update(example.truth, prediction)
+    quality = {**panoptic.by_class(), 'all': panoptic.all(), 'things': panoptic.things(),
+               'stuff': panoptic.stuff()}
+    return Result(frames=len(times), miou=confusion.miou(), iou=confusion.iou(),
+                  quality=quality, predict_ms=1e3 * float(np.median(times)))
+
+
+def report(model: Model, *, seeds: Sequence[int]) -> dict[str, Any]:
+    """Return the figures as they go into the report."""
+    val = measure(model, camvid_examples('val'), total=101, title='CamVid val')
+    streets = measure(model, street_examples(seeds), total=4 * len(seeds), title='streets')
+    return {
+        'weights_sha256': model.sha256,
+        'camvid_val': {'frames': val.frames, 'miou': val.miou, 'iou': val.iou,
+                       'predict_ms': val.predict_ms},
+        'synthetic': {
+            'seeds': [min(seeds), max(seeds)], 'frames': streets.frames, 'miou': streets.miou,
+            'iou': streets.iou, 'predict_ms': streets.predict_ms,
+            'quality': {name: asdict(q) for name, q in streets.quality.items()}},
+    }
+
+
+def _finite(value: Any) -> Any:
+    """Return the value with null for what JSON has no number for, rounded to five places."""
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, float):
+        return round(value, 5) if math.isfinite(value) else None
+    return value
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and write the report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--weights', default='', help="a file; by default the package's")
+    parser.add_argument('--seeds', type=int, nargs=2, metavar=('FIRST', 'COUNT'),
+                        default=(FIRST_UNSEEN_SEED, 50))
+    parser.add_argument('--score-threshold', type=float, default=0.5)
+    parser.add_argument('--output', type=Path, default=REPORT)
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format='%(message)s')
+    torch.set_num_threads(2)
+    model = load('', ModelOptions(weights=options.weights,
+                                  score_threshold=options.score_threshold))
+    first, count = options.seeds
+    figures = _finite(report(model, seeds=range(first, first + count)))
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text(json.dumps(figures, indent=1) + '\n')
+    _print(figures)
+    _logger.info('wrote %s', options.output)
+
+
+def _print(figures: dict[str, Any]) -> None:
+    """Print a table of the figures by class."""
+    val, streets = figures['camvid_val'], figures['synthetic']
+    row = '%-12s %10s %12s %8s %8s %8s'
+    _logger.info(row, 'class', 'IoU val', 'IoU streets', 'PQ', 'SQ', 'RQ')
+    for name, quality in streets['quality'].items():
+        _logger.info(row, name, val['iou'].get(name, ''), streets['iou'].get(name, ''),
+                     quality['pq'], quality['sq'], quality['rq'])
+    _logger.info('mIoU val %s, streets %s; %s ms a frame', val['miou'], streets['miou'],
+                 val['predict_ms'])
+
+
+if __name__ == '__main__':
+    main()

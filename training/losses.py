@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the training minimises: classes, centres and offsets."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+from seg_ros.core.types import VOID
+from seg_ros.models.street_tiny import Features
+from training.data import Batch
+
+CLASS_SHARE = (0.17, 0.23, 0.012, 0.31, 0.06, 0.1, 0.012, 0.012, 0.06, 0.008, 0.008)
+"""Share of the pixels of each class, about, in the street's order."""
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The terms of the loss, each a scalar."""
+
+    semantic: torch.Tensor
+    centres: torch.Tensor
+    offsets: torch.Tensor
+
+    @property
+    def total(self) -> torch.Tensor:
+        """Return the weighted sum."""
+        return self.semantic + 0.15 * self.centres + 0.4 * self.offsets
+
+    def detached(self) -> Losses:
+        """Return the numbers alone."""
+        return Losses(self.semantic.detach(), self.centres.detach(), self.offsets.detach())
+
+
+def losses(features: Features, batch: Batch) -> Losses:
+    """Compare the network's answer with the truth."""
+    return Losses(
+        semantic=semantic_loss(features.semantic, batch),
+        centres=centre_loss(features.centres.float(), batch.centres, batch.is_counted),
+        offsets=offset_loss(features.offsets.float(), batch.offsets, batch.weights))
+
+
+def semantic_loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Return the cross-entropy at half of the resolution, rare classes weighted up."""
+    share = torch.tensor(CLASS_SHARE, device=logits.device)
+    weights = (0.1 / share).sqrt()
+    full = functional.interpolate(logits.float(), scale_factor=2, mode='bilinear',
+                                  align_corners=False)
+    return functional.cross_entropy(full, batch.classes, weight=weights, ignore_index=VOID)
+
+
+def centre_loss(logits: torch.Tensor, truth: torch.Tensor, is_counted: torch.Tensor
+                ) -> torch.Tensor:
+    """Return the focal loss of Zhou et al. 2019, "Objects as points", over known cells."""
+    probability = torch.sigmoid(logits)
+    is_centre = truth > 0.999
+    found = (1 - probability) ** 2 * functional.logsigmoid(logits)
+    quiet = (1 - truth) ** 4 * probability ** 2 * functional.logsigmoid(-logits)
+    loss = -torch.where(is_centre, found, quiet) * is_counted[:, None]
+    return loss.sum() / is_centre.sum().clamp(min=1)
+
+
+def offset_loss(offsets: torch.Tensor, truth: torch.Tensor, weights: torch.Tensor
+                ) -> torch.Tensor:
+    """Return the weighted mean distance, rows plus columns, in OFFSET_UNIT pixels."""
+    distance = (offsets - truth).abs().sum(dim=1)
+    return (distance * weights).sum() / weights.sum().clamp(min=1)

@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trains street_tiny on CamVid and the synthetic street; `--resume` goes on where it stopped."""
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+import copy
+from dataclasses import dataclass
+import logging
+import math
+import os
+from pathlib import Path
+import time
+from typing import Any
+
+import cv2
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from seg_ros.models.street_tiny import StreetNetwork
+from training.data import Batch, Labelled, read_camvid, Samples
+from training.export import new_network, PACKAGE_WEIGHTS, STREET, write_weights
+from training.losses import Losses, losses
+from training.synthetic import read_synthetic
+
+RUNS = Path('training/runs')
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run does; a resumed run follows the plan that it is resumed with."""
+
+    steps: int = 6000
+    batch_size: int = 16
+    parts: int = 4  # of a batch, each normalised by itself
+    size: tuple[int, int] = STREET.input_size  # width, height of the crops, multiples of 4
+    peak_rate: float = 3e-3
+    warm_up: int = 200  # steps
+    weight_decay: float = 0.02
+    average: float = 0.998  # share of the old average that each step keeps
+    seed: int = 1
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step: a linear rise, then half a cosine down to 0."""
+        rise = min(1.0, (step + 1) / self.warm_up)
+        return self.peak_rate * rise * 0.5 * (1 + math.cos(math.pi * min(1, step / self.steps)))
+
+
+class Trainer:
+    """A network in training: its weights, their running average, the optimiser, the step.
+
+    A batch is cut into parts that threads work off as they get free, each part on a replica of
+    the network: on a CPU that others use too, threads inside of each layer would wait for the
+    slowest at every layer. Gradients and batch statistics are averaged in the order of the
+    parts, so the result does not depend on who was faster.
+    """
+
+    def __init__(self, plan: Plan, device: torch.device, *, threads: int = 2) -> None:
+        """Start from fresh weights."""
+        torch.manual_seed(plan.seed)
+        self.plan = plan
+        self.device = device
+        self.step = 0
+        self.network = new_network().train().to(device).to(
+            memory_format=torch.channels_last)
+        self.average = new_network().to(device).requires_grad_(False)
+        self.average.load_state_dict(self.network.state_dict())
+        self.optimiser = torch.optim.AdamW(_groups(self.network, plan.weight_decay))
+        self._replicas = [_replica(self.network) for _ in range(plan.parts)]
+        self._threads = ThreadPoolExecutor(
+            threads, initializer=torch.set_num_threads, initargs=(1,))
+        self._mean = torch.tensor(STREET.mean, device=device).view(1, 3, 1, 1)
+        self._std = torch.tensor(STREET.std, device=device).view(1, 3, 1, 1)
+
+    def train_step(self, batch: Batch) -> Losses:
+        """Learn from one batch."""
+        for group in self.optimiser.param_groups:
+            group['lr'] = self.plan.rate(self.step)
+        self._share_buffers()
+        parts = self._threads.map(self._learn_part, self._replicas, batch.split(self.plan.parts))
+        result = list(parts)[0]
+        self._gather()
+        nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        self.optimiser.step()
+        self.step += 1
+        self._update_average()
+        return result
+
+    def _learn_part(self, replica: StreetNetwork, batch: Batch) -> Losses:
+        """Compute the gradients of a part of a batch."""
+        batch = batch.to(self.device)
+        images = ((batch.images.float() - self._mean) / self._std).contiguous(
+            memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            features = replica(images)
+        result = losses(features, batch)
+        replica.zero_grad()
+        result.total.backward()
+        return result.detached()
+
+    @torch.no_grad()
+    def _share_buffers(self) -> None:
+        """Give the running statistics to the replicas; parameters are shared already."""
+        for replica in self._replicas:
+            for own, shared in zip(replica.buffers(), self.network.buffers(), strict=True):
+                own.copy_(shared)
+
+    @torch.no_grad()
+    def _gather(self) -> None:
+        """Take the mean of the replicas' gradients and running statistics."""
+        columns = zip(*(replica.parameters() for replica in self._replicas), strict=True)
+        for parameter, own in zip(self.network.parameters(), columns, strict=True):
+            parameter.grad = torch.stack([p.grad for p in own]).mean(dim=0)
+        columns = zip(*(replica.buffers() for replica in self._replicas), strict=True)
+        for buffer, own in zip(self.network.buffers(), columns, strict=True):
+            if buffer.is_floating_point():
+                buffer.copy_(torch.stack(own).mean(dim=0))
+            else:
+                buffer.copy_(own[0])
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        """Move the average a little towards the weights; faster at the start."""
+        keep = min(self.plan.average, (1 + self.step) / (10 + self.step))
+        new = self.network.state_dict()
+        for name, old in self.average.state_dict().items():
+            if old.is_floating_point():
+                old.lerp_(new[name], 1 - keep)
+            else:
+                old.copy_(new[name])
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that the next step depends on."""
+        return {'step': self.step, 'network': self.network.state_dict(),
+                'average': self.average.state_dict(), 'optimiser': self.optimiser.state_dict(),
+                'random': torch.get_rng_state()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        self.step = state['step']
+        self.network.load_state_dict(state['network'])
+        self.average.load_state_dict(state['average'])
+        self.optimiser.load_state_dict(state['optimiser'])
+        torch.set_rng_state(state['random'])
+
+    def start_from(self, weights: dict[str, torch.Tensor]) -> None:
+        """Take over weights as a beginning, at step 0."""
+        self.network.load_state_dict(weights)
+        self.average.load_state_dict(weights)
+
+
+def _replica(network: StreetNetwork) -> StreetNetwork:
+    """Return a copy with the same parameters in memory, but gradients and buffers of its own."""
+    replica = copy.deepcopy(network)
+    for own, shared in zip(replica.parameters(), network.parameters(), strict=True):
+        own.data = shared.data
+    return replica
+
+
+def _groups(network: StreetNetwork, weight_decay: float) -> list[dict[str, Any]]:
+    """Return parameter groups: only matrices and kernels decay."""
+    parameters = list(network.parameters())
+    return [{'params': [p for p in parameters if p.ndim > 1], 'weight_decay': weight_decay},
+            {'params': [p for p in parameters if p.ndim == 1], 'weight_decay': 0.0}]
+
+
+def save_checkpoint(path: Path, trainer: Trainer) -> None:
+    """Write the state; the file appears whole or not at all."""
+    part = path.with_suffix('.part')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(trainer.state(), part)
+    os.replace(part, path)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a state."""
+    state: dict[str, Any] = torch.load(path, map_location='cpu', weights_only=True)
+    return state
+
+
+def batches(sources: Sequence[Labelled], plan: Plan, *, first: int, workers: int
+            ) -> Iterator[Batch]:
+    """Return the batches from step `first` to the plan's end."""
+    samples = Samples(sources, batch_size=plan.batch_size, seed=plan.seed, size=plan.size)
+    loader = DataLoader(
+        samples, batch_size=None,
+        sampler=range(first, plan.steps), num_workers=workers,
+        prefetch_factor=4 if workers else None)
+    return iter(loader)
+
+
+def fit(trainer: Trainer, sources: Sequence[Labelled], *, checkpoint: Path,
+        every_s: float = 120.0, workers: int = 1) -> None:
+    """Train to the end of the plan, with a checkpoint every so often and at the end."""
+    plan = trainer.plan
+    saved = time.monotonic()
+    bar = tqdm(batches(sources, plan, first=trainer.step, workers=workers), desc='train',
+               initial=trainer.step, total=plan.steps, unit='step', mininterval=10)
+    for batch in bar:
+        result = trainer.train_step(batch)
+        if trainer.step % 50 == 0:
+            bar.set_postfix_str(f'classes {result.semantic:.3f} centres {result.centres:.3f} '
+                                f'offsets {result.offsets:.3f}', refresh=False)
+        if time.monotonic() - saved > every_s:
+            save_checkpoint(checkpoint, trainer)
+            saved = time.monotonic()
+    save_checkpoint(checkpoint, trainer)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train and write the weights into the package."""
+    options = _parse(arguments)
+    logging.basicConfig(level=logging.INFO, format='%(message)s')
+    device = torch.device(options.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+    plan = Plan(steps=options.steps, batch_size=options.batch_size, parts=options.parts,
+                size=(options.size[0], options.size[1]), peak_rate=options.peak_rate, seed=options.seed)
+    torch.set_num_threads(1)  # the trainer has threads of its own
+    cv2.setNumThreads(1)  # OpenCV's threads do not survive the fork of the loading processes
+    trainer = Trainer(plan, device, threads=options.threads)
+    checkpoint = RUNS / options.run / 'checkpoint.pt'
+    if options.resume and checkpoint.exists():
+        trainer.restore(load_checkpoint(checkpoint))
+        _logger.info('resumed %s at step %d of %d', checkpoint, trainer.step, plan.steps)
+    elif options.start_from:
+        trainer.start_from(load_checkpoint(options.start_from)['average'])
+    sources = [read_camvid('train')]
+    if options.synthetic_frames:
+        sources.append(read_synthetic(RUNS / 'synthetic', frames=options.synthetic_frames))
+    fit(trainer, sources, checkpoint=checkpoint, workers=options.workers)
+    write_weights(options.output, trainer.average.state_dict(), STREET)
+    _logger.info('wrote %s', options.output)
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--run', default='street_tiny', help='name of the folder under runs')
+    parser.add_argument('--resume', action='store_true', help='go on from its checkpoint')
+    parser.add_argument('--start-from', type=Path, help='checkpoint to take first weights from')
+    parser.add_argument('--steps', type=int, default=Plan.steps)
+    parser.add_argument('--batch-size', type=int, default=Plan.batch_size)
+    parser.add_argument('--parts', type=int, default=Plan.parts,
+                        help='of a batch, worked off in parallel on a CPU; 1 is best on a GPU')
+    parser.add_argument('--size', type=int, nargs=2, default=Plan.size, help='of the crops')
+    parser.add_argument('--peak-rate', type=float, default=Plan.peak_rate)
+    parser.add_argument('--seed', type=int, default=Plan.seed)
+    parser.add_argument('--synthetic-frames', type=int, default=4000,
+                        help='rendered once and kept under runs; 0 for CamVid alone')
+    parser.add_argument('--threads', type=int, default=2)
+    parser.add_argument('--workers', type=int, default=1)
+    parser.add_argument('--device', default='', help='cuda or cpu; by default the best there is')
+    parser.add_argument('--output', type=Path, default=PACKAGE_WEIGHTS)
+    return parser.parse_args(arguments)
+
+
+if __name__ == '__main__':
+    main()
