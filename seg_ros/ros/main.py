@@ -2,11 +2,15 @@
 """The executables: signals are in hand before anything slow is imported."""
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
 import threading
 from types import FrameType
+
+# from malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 
 GRACE_S = 2.5
 """A node that has not ended so long after the first signal is ended."""
@@ -43,9 +47,24 @@ def _end(number: int) -> None:
     os._exit(0)
 
 
+def _keep_freed_memory() -> None:
+    """Let glibc reuse an image's memory for the next one.
+
+    By default it hands large blocks back to the system, and every frame pays for fresh pages
+    again: building the messages of a 640x480 frame took 7 ms instead of 1.
+    """
+    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
+    if mallopt is None:
+        return
+    for option, value in ((_M_ARENA_MAX, 1), (_M_MMAP_THRESHOLD, 1 << 25),
+                          (_M_TRIM_THRESHOLD, 1 << 30)):
+        mallopt(option, value)
+
+
 def _run(module: str) -> None:
     """Import a node's module, run it until a signal, and leave with its exit code."""
     signals = _Signals()
+    _keep_freed_memory()
     from importlib import import_module
     run = import_module(module).run
     signals.running = True
