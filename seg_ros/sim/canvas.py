@@ -70,11 +70,17 @@ class Canvas:
             return None
         return Window(left, top, right, bottom)
 
-    def plane(self, window: Window, abc: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Return the inverse depth of a plane over a window."""
+    def plane(self, window: Window, abc: NDArray[np.float64], *, nearest_m: float,
+              farthest_m: float) -> NDArray[np.float32]:
+        """Return the inverse depth of a piece of a plane over a window.
+
+        Its range is bounded: a pixel on the outline has its centre just outside of the piece.
+        """
         a, b, c = abc.astype(np.float32)
         rows, columns = window.slices
-        return (self._u[columns] * a) + (self._v[rows] * b + c)
+        inverse = (self._u[columns] * a) + (self._v[rows] * b + c)
+        np.minimum(inverse, np.float32(1 / nearest_m), out=inverse)
+        return np.maximum(inverse, np.float32(1 / farthest_m), out=inverse)
 
     def buried(self, window: Window, inverse_depth: float) -> bool:
         """Say whether everything in a window is nearer already."""
@@ -101,9 +107,9 @@ class Canvas:
 
     def seen_instances(self) -> set[int]:
         """Return the ids of the instances that own at least one pixel."""
-        seen = np.zeros(len(self._instances), np.bool_)
-        seen[self.tag] = True
-        return set(np.array(self._instances)[seen].tolist()) - {0}
+        count = len(self._instances)
+        histogram = cv2.calcHist([self.tag], [0], None, [count], [0, count]).ravel()
+        return set(np.array(self._instances)[histogram > 0].tolist()) - {0}
 
     def finished_image(self) -> NDArray[np.uint8]:
         """Return the image (H, W, 3) RGB."""
@@ -151,7 +157,9 @@ def paint_quad(canvas: Canvas, *, corner: NDArray[np.float64], along: NDArray[np
     window = canvas.window(pixels)
     if window is None:
         return
-    if canvas.buried(window, 1.0 / float(points[:, 2].min())):
+    depth = points[:, 2].tolist()
+    nearest_m, farthest_m = min(depth), max(depth)
+    if canvas.buried(window, 1 / nearest_m):
         return
     normal = cross(along, down)
     offset = float(normal @ corner)
@@ -161,7 +169,8 @@ def paint_quad(canvas: Canvas, *, corner: NDArray[np.float64], along: NDArray[np
     cv2.fillConvexPoly(mask, subpixels(pixels, window), 1, shift=SUBPIXEL_BITS)
     to_plane = _row_in_pixels(canvas.view, normal / offset, Window(0, 0, 0, 0))
     seen = canvas.claim(window, mask=mask.view(np.bool_), tag=tag,
-                        inverse_depth=canvas.plane(window, to_plane))
+                        inverse_depth=canvas.plane(window, to_plane, nearest_m=nearest_m,
+                                                   farthest_m=farthest_m))
     if seen is None:
         return
     if texture.opaque and seen.size < 500:  # too small for a picture

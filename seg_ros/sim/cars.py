@@ -314,7 +314,8 @@ def paint_car(canvas: Canvas, *, look: CarLook, foot: Points, yaw: float, tag: i
             shape = canvas.view.project(clip_near(points[piece]))
         if len(shape) > 2:
             parts.polygon(shape, number + 1)
-    parts.paint(tag, gain=1.0, haze=haze, grain=grain)
+    parts.paint(tag, gain=1.0, haze=haze, grain=grain,
+                between_m=(max(float(depth.min()), NEAR_M), float(depth.max())))
 
 
 def _in_front(points: Points) -> Points:

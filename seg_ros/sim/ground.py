@@ -123,13 +123,14 @@ class Ground:
         canvas = self._canvas
         rows = slice(self._top, canvas.height)
         a, b, c = canvas.view.ground_plane()
-        inverse = canvas.inverse_depth[rows]
-        np.add(np.arange(canvas.width) * a, np.arange(canvas.height)[rows, None] * b + c,
-               out=inverse, casting='same_kind')
+        across, down = np.arange(canvas.width) * a, np.arange(canvas.height)[rows, None] * b + c
+        inverse = np.empty((len(down), len(across)), np.float32)
+        np.add(across, down, out=inverse, casting='same_kind')
         below = inverse > np.float32(1 / (2 * REACH_M))
-        np.copyto(inverse, 0, where=~below)
+        np.copyto(canvas.inverse_depth[rows], inverse, where=below)
         np.copyto(canvas.tag[rows], np.uint16(self._tags[TREE]), where=below)
-        lawn = np.full((*inverse.shape, 4), (*self._look.lawn, 0), np.uint8)
+        lawn = np.empty((*inverse.shape, 4), np.uint8)
+        cv2.rectangle(lawn, (0, 0), inverse.shape[::-1], (*self._look.lawn, 0), -1)
         cv2.copyTo(lawn, below.view(np.uint8), canvas.image[rows])
 
     def _pixels(self, level_points: Points) -> NDArray[np.int32] | None:

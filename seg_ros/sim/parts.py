@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from seg_ros.sim.camera import NEAR_M
 from seg_ros.sim.canvas import SUBPIXEL_BITS, Canvas, Window, subpixels
 
 _NOTHING = (0.0, 0.0, 0.0)
@@ -54,15 +55,19 @@ class PartsWindow:
         cv2.line(self.index, start, end, part, thickness, cv2.LINE_8, SUBPIXEL_BITS)
 
     def paint(self, tag: int, *, gain: float, haze: float,
+              between_m: tuple[float, float] = (NEAR_M, 1e6),
               grain: NDArray[np.uint8] | None = None) -> None:
-        """Paint all parts through the z-buffer with one tag."""
+        """Paint all parts through the z-buffer with one tag; no depth outside of `between_m`."""
+        inverse_depth = self._inverse_depth()
+        np.minimum(inverse_depth, np.float32(1 / between_m[0]), out=inverse_depth)
+        np.maximum(inverse_depth, np.float32(1 / between_m[1]), out=inverse_depth)
         seen = self.canvas.claim(self.window, mask=self.index > 0, tag=tag,
-                                 inverse_depth=self._inverse_depth())
+                                 inverse_depth=inverse_depth)
         if seen is None:
             return
         colours = np.array([_NOTHING, *self._colours])
         lit = np.zeros((len(colours), 4), np.uint8)
-        lit[:, :3] = np.clip(colours * (gain * (1 - haze)) + 190 * haze, 0, 255)
+        lit[:, :3] = np.maximum(np.minimum(colours * (gain * (1 - haze)) + 190 * haze, 255), 0)
         rows, columns = self.window.shape
         # one take of four bytes instead of four of one
         colour = lit.view(np.uint32)[:, 0].take(self.index).view(np.uint8).reshape(rows, columns, 4)

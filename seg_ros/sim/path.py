@@ -48,7 +48,7 @@ class Road:
         self._phase = rng.uniform(0, 2 * math.pi, 3)
         self.parking_m = float(rng.choice([0.0, 0.4, 2.0], p=[0.25, 0.3, 0.45]))
         self.lane_m = float(rng.uniform(2.9, 3.7))
-        self.pavement_m = rng.uniform(1.7, 3.6, 2)  # left, right
+        self.pavement_m = rng.uniform(1.9, 4.2, 2)  # left, right
         self._width_phase = rng.uniform(0, 2 * math.pi)
 
     def heading(self, s: ArrayLike) -> NDArray[np.float64]:

@@ -38,8 +38,8 @@ class Scenery:
     trees: tuple[TreeSprite, ...]
     barriers: dict[str, tuple[Texture, ...]]
     ground: GroundLook
-    sky: NDArray[np.uint8]
-    skyline: NDArray[np.uint8]
+    sky: NDArray[np.uint8]  # (height, 2 width, 4)
+    skyline: NDArray[np.uint8]  # (h, w, 4)
     skyline_classes: NDArray[np.uint8]
     grain: NDArray[np.uint8]  # (1024, 1024) around 128, lies over flat colours
 
@@ -54,10 +54,10 @@ def make_scenery(seed: int, width: int, height: int) -> Scenery:
                 'hedge': tuple(hedge_texture(rng) for _ in range(4)),
                 'wall': tuple(wall_texture(rng) for _ in range(4))}
     picture, classes = skyline(rng)
-    grain = 128 + 9 * cloud_noise(rng, (512, 512), coarse=64, octaves=3, fade=0.8) \
-        + 4 * rng.standard_normal((512, 512), np.float32)
+    grain = 128 + 4 * cloud_noise(rng, (512, 512), coarse=64, octaves=3, fade=0.8) \
+        + 3 * rng.standard_normal((512, 512), np.float32)
     return Scenery(facades=facades, trees=trees, barriers=barriers, ground=random_ground(rng),
-                   sky=sky_panorama(rng, (height, 2 * width)),
+                   sky=cv2.cvtColor(sky_panorama(rng, (height, 2 * width)), cv2.COLOR_RGB2RGBA),
                    skyline=cv2.cvtColor(picture, cv2.COLOR_RGB2RGBA),
                    skyline_classes=classes, grain=np.tile(to_uint8(grain), (2, 2)))
 
@@ -106,7 +106,7 @@ class Renderer:
             % (sky.shape[1] - width)
         shown = min(max(horizon + 8, 1), height, sky.shape[0])
         first = sky.shape[0] - shown
-        canvas.image[:shown, :, :3] = sky[first:first + shown, shift:shift + width]
+        canvas.image[:shown] = sky[first:first + shown, shift:shift + width]
         self._skyline(canvas, scene, horizon)
 
     def _skyline(self, canvas: Canvas, scene: Scene, horizon: int) -> None:
@@ -120,7 +120,7 @@ class Renderer:
         top = max(0, bottom - tall)
         pick = np.arange(bottom - top) * rows // max(tall, 1)
         classes = scenery.skyline_classes[pick][:, index]
-        picture = scenery.skyline[pick][:, index]  # (h, w, 4)
+        picture = scenery.skyline[pick][:, index]
         haze = self._weather.haze(300.0) * 0.7
         picture = cv2.convertScaleAbs(picture, alpha=1 - haze, beta=190 * haze)
         area = np.s_[top:bottom]
@@ -303,9 +303,9 @@ class _Brush:
 
     def _barrier(self, barrier: Barrier) -> Iterable[Job]:
         """Return the jobs of a railing, cut into pieces that a texture covers."""
-        count = max(1, round((barrier.s1 - barrier.s0) / 5.0))
+        count = max(1, round((barrier.s1 - barrier.s0) / 7.5))
         s = np.linspace(barrier.s0, barrier.s1, count + 1) - self._s
-        if s[-1] < 1.0 or s[0] > 90.0:
+        if s[-1] < 1.0 or s[0] > 70.0:
             return
         feet = self._local.to_level(s, np.linspace(barrier.d0, barrier.d1, count + 1))
         class_id = {'fence': FENCE, 'hedge': TREE, 'wall': BUILDING}[barrier.kind]

@@ -120,18 +120,18 @@ def sky_panorama(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np
 
 
 def hedge_texture(rng: np.random.Generator) -> Texture:
-    """Return a clipped hedge, 2.5 m square."""
+    """Return a clipped hedge, 7.5 m long."""
     base = np.array(rng.choice([(62, 82, 44), (48, 66, 40), (84, 92, 52), (88, 74, 54)]))
-    noise = cloud_noise(rng, (256, 256), coarse=24, octaves=4, fade=0.9)
+    noise = cloud_noise(rng, (256, 512), coarse=32, octaves=4, fade=0.9)
     light = 1 + 0.33 * noise + 0.25 * np.linspace(1, -1, 256, dtype=np.float32)[:, None]
     picture = to_uint8(base * np.clip(light, 0.25, 2.2)[..., None]
-                       + rng.normal(0, 7, (256, 256, 3)))
+                       + rng.normal(0, 7, (256, 512, 3)))
     return with_levels(picture, count=4)
 
 
 def wall_texture(rng: np.random.Generator) -> Texture:
-    """Return a low garden wall, 2.5 m long and 1 m high."""
-    picture = bricks(rng, (112, 256), brick_colour(rng))
+    """Return a low garden wall, 7.5 m long."""
+    picture = bricks(rng, (112, 512), brick_colour(rng))
     picture[:9] = to_uint8(picture[:9] * 0.4 + rng.integers(90, 170))
     return with_levels(picture, count=4)
 
@@ -161,20 +161,20 @@ def bricks(rng: np.random.Generator, shape: tuple[int, int],
 
 
 def railing_texture(rng: np.random.Generator) -> Texture:
-    """Return a fence, 2.4 m long, with its ink: railings, mesh, guard rail or boards."""
+    """Return a fence, 7.5 m long, with its ink: railings, mesh, guard rail or boards."""
     kind = str(rng.choice(['bars', 'bars', 'guard', 'mesh', 'boards']))
-    shape = (128, 256)
+    shape = (128, 512)
     colour = np.array(rng.choice([(28, 30, 32), (150, 154, 158), (52, 74, 60), (216, 216, 212)]))
     picture = np.broadcast_to(colour, (*shape, 3)).astype(np.float32)
     ink = np.zeros(shape, np.uint8)
     if kind == 'boards':
         wood = np.array(rng.choice([(128, 98, 70), (104, 88, 76), (150, 124, 92)]))
-        tone = np.repeat(rng.normal(1, 0.1, 16), 16)[None, :, None]
+        tone = np.repeat(rng.normal(1, 0.1, 32), 16)[None, :, None]
         picture = wood * tone * np.ones((*shape, 3), np.float32)
         picture[:, ::16] *= 0.5
         ink[:] = 255
     elif kind == 'mesh':
-        for i in range(-128, 256, 12):
+        for i in range(-128, 512, 12):
             cv2.line(ink, (i, 0), (i + 128, 128), 255, 2)
             cv2.line(ink, (i + 128, 0), (i, 128), 255, 2)
     elif kind == 'bars':
@@ -183,7 +183,7 @@ def railing_texture(rng: np.random.Generator) -> Texture:
         ink[:, 4::22] = ink[:, 5::22] = ink[:, 6::22] = 255
         ink[52:60] = 255
     ink[6:15] = ink[108:116] = 255
-    ink[:, :9] = 255
+    ink[:, :9] = ink[:, 256:265] = 255
     picture = picture + 6 * rng.standard_normal((*shape, 1), np.float32)
     return with_levels(to_uint8(picture), ink, count=4)
 

@@ -40,10 +40,10 @@ class Traffic:
         """Draw how busy the streets are."""
         self._seed, self._road, self._ego, self._world = seed, road, ego, world
         rng = np.random.default_rng([seed, 20])
-        self._oncoming_gap_s = float(rng.uniform(2.2, 9.0) / (0.4 + world.crowd))
+        self._oncoming_gap_s = float(rng.uniform(3.0, 10.0) / (0.4 + world.crowd))
         self._oncoming_speed = float(rng.uniform(6, 12))
-        self._cyclist_gap_s = float(rng.uniform(5, 18))
-        self._lead = bool(rng.uniform() < 0.6)
+        self._cyclist_gap_s = float(rng.uniform(9, 30))
+        self._lead = bool(rng.uniform() < 0.5)
         self._looks: dict[int, PersonLook | CarLook] = {}  # a memo, bounded
 
     def at(self, time_s: float, s: float, chunks: list[Chunk]) -> list[Actor]:
@@ -134,7 +134,7 @@ class Traffic:
                 continue
             since = time_s - (episode - 0.37 * place) * lasts
             ident = static_id(episode * 4 + place, 1, _AHEAD)
-            gap = 8.5 + 9.5 * place + 2.5 * float(rng.uniform())
+            gap = 9.5 + 10.0 * place + 2.5 * float(rng.uniform())
             s = self._ego.s(time_s + 1.1 * (place + 1)) + gap
             away = max(0.0, since - (lasts - 9.0))  # pulls away before it is gone
             come = max(0.0, 6.0 - since)
@@ -147,7 +147,7 @@ class Traffic:
         period = 46.0
         episode = math.floor(time_s / period)
         rng = self._rng(_OVERTAKING, episode)
-        if rng.uniform() > 0.55:
+        if rng.uniform() > 0.4:
             return
         part = (time_s - episode * period) / period * 2 * math.pi
         ident = static_id(episode, 2, _OVERTAKING)
@@ -175,7 +175,7 @@ class Traffic:
         gap = 7.0 / (0.35 + self._world.crowd)
         for slot, starts_s in self._slots(time_s, gap, 0.0, 22.0):
             rng = self._rng(_CROSSING_PERSON, slot)
-            kind_rides = rng.uniform() < 0.12
+            kind_rides = rng.uniform() < 0.08
             speed = float(rng.uniform(2.4, 3.6) if kind_rides else rng.uniform(1.0, 1.7))
             waits = float(rng.uniform(1.0, 4.0))
             half = float(self._road.half_width(0.0)) + 1.2
@@ -205,7 +205,7 @@ class Traffic:
         period = 9.0
         for slot in (math.floor(time_s / period), math.floor(time_s / period) - 1):
             rng = self._rng(_CROSSING_CAR, number * 4096 + slot % 4096)
-            rides = rng.uniform() < 0.3
+            rides = rng.uniform() < 0.2
             if rng.uniform() > 0.35 + 0.5 * self._world.crowd:
                 continue
             way = 1 if rng.uniform() < 0.5 else -1

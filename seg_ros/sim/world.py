@@ -151,9 +151,9 @@ class World:
         self._seed, self._road, self._sizes = seed, road, facade_sizes
         rng = np.random.default_rng([seed, 10])
         self.crowd = float(rng.uniform(0.15, 1.0))
-        self._parking = float(rng.uniform(0.15, 0.95))
-        self._greenery = float(rng.uniform(0.1, 0.9))
-        weights = rng.dirichlet([1.3, 1.3, 0.9, 0.55, 0.7])
+        self._parking = float(rng.uniform(0.1, 0.85))
+        self._greenery = float(rng.uniform(0.35, 1.0))
+        weights = rng.dirichlet([1.4, 1.3, 0.9, 0.6, 0.7])
         self._weights = 0.08 * np.ones(5) / 5 + 0.92 * weights
         self._bare = float(rng.choice([0.0, 0.5, 0.9]))
         self._furniture = float(rng.uniform(0.4, 1.0))
@@ -261,7 +261,7 @@ class _Builder:
         s = s0
         while s < s1 - 1.0:
             end = min(s1, s + rng.uniform(4, 11))
-            kind = str(rng.choice(['fence', 'hedge', 'wall', 'none'], p=[.36, .22, .22, .2]))
+            kind = str(rng.choice(['fence', 'hedge', 'wall', 'none'], p=[.46, .24, .16, .14]))
             if kind != 'none':
                 tall = {'fence': rng.uniform(0.8, 1.7), 'hedge': rng.uniform(0.9, 2.2),
                         'wall': rng.uniform(0.5, 1.2)}[kind]
@@ -270,7 +270,7 @@ class _Builder:
                                              int(rng.integers(4))))
             if rng.uniform() < self.world._greenery * min(1.0, setback / 3):
                 self._tree(s + 1.5, side * (edge + setback * rng.uniform(0.3, 0.8)),
-                           tall=float(rng.uniform(1.5, 3.0 + setback)), bush=rng.uniform() < 0.5)
+                           tall=float(rng.uniform(2.0, 4.0 + 1.2 * setback)), bush=rng.uniform() < 0.5)
             if setback > 5.2 and rng.uniform() < 0.5:
                 look = random_look(rng, small=True)
                 self._car(s + 2.5, side * (edge + setback - 2.6), side * 1.57, look)
@@ -278,14 +278,14 @@ class _Builder:
 
     def _park(self, side: int, edge: float, s0: float, s1: float) -> None:
         rng = self.rng
-        kind = str(rng.choice(['fence', 'hedge', 'wall', 'none'], p=[0.5, 0.2, 0.1, 0.2]))
+        kind = str(rng.choice(['fence', 'hedge', 'wall', 'none'], p=[0.6, 0.2, 0.08, 0.12]))
         if kind != 'none':
             tall = float(rng.uniform(0.9, 2.0) if kind != 'wall' else rng.uniform(0.8, 2.4))
             d = side * (edge + 0.15)
             self.barriers.append(Barrier(s0, s1, d, d, tall, kind, int(rng.integers(4))))
-        for _ in range(int(rng.integers(4, 9))):
-            self._tree(float(rng.uniform(s0, s1)), side * (edge + float(rng.uniform(1.5, 18))),
-                       tall=float(rng.uniform(5, 13)), bush=rng.uniform() < 0.25)
+        for _ in range(int(rng.integers(7, 13))):
+            self._tree(float(rng.uniform(s0, s1)), side * (edge + float(rng.uniform(1.5, 14))),
+                       tall=float(rng.uniform(6, 15)), bush=rng.uniform() < 0.2)
 
     def _tree(self, s: float, d: float, *, tall: float, bush: bool) -> None:
         rng = self.rng
@@ -339,7 +339,7 @@ class _Builder:
             s = self.start + float(rng.uniform(0, 30))
             self.posts.append(Post(s, near, float(rng.uniform(5.0, 9.0)), 0.09,
                                    -side * float(rng.uniform(0.6, 2.0)), tone))
-        for _ in range(int(rng.poisson(1.3 * amount))):
+        for _ in range(int(rng.poisson(1.7 * amount))):
             self._traffic_sign(side, near, tone)
         if rng.uniform() < 0.3 * amount:
             s = self.start + float(rng.uniform(0, 34))
@@ -347,21 +347,21 @@ class _Builder:
                 self.posts.append(Post(s + 1.6 * i, near, 0.95, 0.08, 0.0, tone * 0.5))
         if rng.uniform() < 0.25 * amount:
             self._signal(side, near, spans[0][1] - 1.0)
-        if rng.uniform() < 0.28 * amount:
+        if rng.uniform() < 0.42 * amount:
             s0, s1 = spans[-1]
             self.barriers.append(Barrier(s0 + 1, min(s1, s0 + rng.uniform(5, 14)),
                                          side * (kerb + 0.2), side * (kerb + 0.2), 1.05, 'fence',
                                          int(rng.integers(4))))
-        if zone != 'shops' and rng.uniform() < self.world._greenery * 0.6:
+        for _ in range(int(rng.poisson(self.world._greenery * (0.35 if zone == 'shops' else 1.1)))):
             self._tree(self.start + float(rng.uniform(2, 38)), side * (kerb + 0.7),
-                       tall=float(rng.uniform(4.5, 10)), bush=False)
+                       tall=float(rng.uniform(5.0, 11)), bush=False)
 
     def _traffic_sign(self, side: int, near: float, tone: float) -> None:
         rng = self.rng
         s = self.start + float(rng.uniform(1, 39))
         kind = str(rng.choice(['disc', 'triangle', 'plate', 'disc', 'board']))
         low = float(rng.uniform(1.9, 2.6))
-        big = float(rng.uniform(0.55, 0.9)) if kind != 'board' else float(rng.uniform(0.9, 2.2))
+        big = float(rng.uniform(0.6, 0.95)) if kind != 'board' else float(rng.uniform(0.9, 2.2))
         tall = big if kind != 'board' else big * float(rng.uniform(0.5, 1.1))
         colour = [(30, 70, 160), (200, 30, 34), (240, 240, 236), (40, 110, 60), (236, 196, 40)][
             int(rng.integers(5))]
