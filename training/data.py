@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 import os
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -52,13 +53,21 @@ def read_camvid(split: str) -> Labelled:
     names = sorted(path.stem for path in (folder / 'images').glob('*.jpg'))
     if not names:
         raise FileNotFoundError(f'no CamVid frames in {folder}: set CAMVID_DIR')
-    images = [cv2.imread(str(folder / 'images' / f'{n}.jpg'))[..., ::-1] for n in names]
-    labels = [cv2.imread(str(folder / 'labels' / f'{n}.png'), cv2.IMREAD_UNCHANGED)
+    images = [_read(folder / 'images' / f'{n}.jpg', cv2.IMREAD_COLOR)[..., ::-1]
               for n in names]
+    labels = [_read(folder / 'labels' / f'{n}.png', cv2.IMREAD_UNCHANGED) for n in names]
     classes = [np.where(label < len(STREET.class_names), label, VOID).astype(np.uint8)
                for label in labels]
     return Labelled(images=np.stack(images), classes=np.stack(classes),
                     instances=np.stack([stand_in_instances(c) for c in classes]))
+
+
+def _read(path: Path, flags: int) -> NDArray[np.uint8]:
+    """Read an image file as OpenCV sees it; raises ValueError for a damaged one."""
+    image = cv2.imread(str(path), flags)
+    if image is None:
+        raise ValueError(f'{path} is no image that OpenCV can read')
+    return np.asarray(image, np.uint8)
 
 
 def stand_in_instances(class_map: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -106,8 +115,8 @@ def warp(view: View, rng: np.random.Generator, *, size: tuple[int, int]) -> View
     width, height = size
     source_height, source_width = view.classes.shape
     scale = np.exp(rng.uniform(np.log(0.55), np.log(2.0)))
-    scale_x, scale_y = scale * np.exp(rng.uniform(-0.1, 0.1, 2)) * (
-        width / source_width, height / source_height)
+    # a little out of proportion; a smaller crop sees a part of the frame at the same scale
+    scale_x, scale_y = scale * np.exp(rng.uniform(-0.1, 0.1, 2))
     # where the crop starts in the scaled frame; negative where the frame is smaller
     left = rng.uniform(*sorted((0.0, source_width * scale_x - width)))
     top = rng.uniform(*sorted((0.0, source_height * scale_y - height)))
@@ -115,37 +124,47 @@ def warp(view: View, rng: np.random.Generator, *, size: tuple[int, int]) -> View
     if rng.random() < 0.5:
         matrix[0] = -matrix[0]
         matrix[0, 2] += width - 1
-    image = view.image
-    if scale < 0.8:
-        # without this, shrinking by sampling makes patterns that no camera makes
-        image = cv2.GaussianBlur(image, (3, 3), 0.35 / scale)
-    image = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR,
-                           borderValue=STREET.mean)
-    labels = cv2.warpAffine(np.dstack((view.classes, view.instances)), matrix, size,
-                            flags=cv2.INTER_NEAREST, borderValue=(VOID, UNCOUNTED))
-    return View(image=image, classes=labels[..., 0], instances=labels[..., 1])
+    # without the blur, shrinking by sampling makes patterns that no camera makes
+    image = cv2.GaussianBlur(view.image, (3, 3), 0.35 / scale) if scale < 0.8 else view.image
+    labels = np.dstack((view.classes, view.instances))
+    labels = _warped(labels, matrix, size, flags=cv2.INTER_NEAREST, border=(VOID, UNCOUNTED))
+    return View(
+        image=_warped(image, matrix, size, flags=cv2.INTER_LINEAR, border=STREET.mean),
+        classes=labels[..., 0], instances=labels[..., 1])
+
+
+def _warped(image: NDArray[Any], matrix: NDArray[np.float64], size: tuple[int, int], *,
+            flags: int, border: Sequence[float]) -> NDArray[np.uint8]:
+    """Return what (2, 3) affine `matrix` makes of an (H, W, C) image."""
+    return np.asarray(cv2.warpAffine(image, matrix, size, flags=flags, borderValue=border),
+                      np.uint8)
 
 
 def recolour(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     """Return the (H, W, 3) image as another camera on another day would have seen it."""
-    levels = np.linspace(0, 1, 256)[:, None]
-    gain = rng.uniform(0.7, 1.35) * rng.uniform(0.9, 1.1, 3)
-    curve = 255 * np.clip(levels ** np.exp(rng.normal(0, 0.2)) * gain
-                          + rng.uniform(-0.1, 0.1), 0, 1)
-    image = cv2.LUT(image, curve.astype(np.uint8)[:, None, :])
+    out: NDArray[Any] = cv2.LUT(image, _colour_curve(rng))
     if rng.random() < 0.5:
-        grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+        grey = cv2.cvtColor(cv2.cvtColor(out, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
         saturation = rng.uniform(0.2, 1.5)
-        image = cv2.addWeighted(image, saturation, grey, 1 - saturation, 0)
+        out = cv2.addWeighted(out, saturation, grey, 1 - saturation, 0)
     if rng.random() < 0.2:
-        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.5))
+        out = cv2.GaussianBlur(out, (0, 0), rng.uniform(0.4, 1.5))
     if rng.random() < 0.25:
-        noise = rng.integers(-16, 17, image.shape, np.int16) * rng.uniform(0.2, 1.0)
-        image = np.clip(image + noise, 0, 255).astype(np.uint8)
+        noise = rng.integers(-16, 17, out.shape, np.int16) * rng.uniform(0.2, 1.0)
+        out = np.clip(out + noise, 0, 255).astype(np.uint8)
     if rng.random() < 0.2:
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(30, 90))]
-        image = cv2.imdecode(cv2.imencode('.jpg', image, quality)[1], cv2.IMREAD_COLOR)
-    return image
+        jpeg = cv2.imencode('.jpg', out, quality)[1]
+        out = np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR))
+    return out.astype(np.uint8, copy=False)
+
+
+def _colour_curve(rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Return a (256, 1, 3) table: gamma, gain by colour and an offset."""
+    levels = np.linspace(0, 1, 256)[:, None]
+    gain = rng.uniform(0.7, 1.35) * rng.uniform(0.9, 1.1, 3)
+    curve = levels ** np.exp(rng.normal(0, 0.2)) * gain + rng.uniform(-0.1, 0.1)
+    return (255 * np.clip(curve, 0, 1)).astype(np.uint8)[:, None, :]
 
 
 # --- Targets ---------------------------------------------------------------------------------
@@ -189,7 +208,7 @@ def make_targets(view: View) -> Targets:
 
 def _pixels(cells: int) -> NDArray[np.float64]:
     """Return where the cells of an axis lie, in pixels."""
-    return (np.arange(cells) + 0.5) * STRIDE - 0.5
+    return (np.arange(cells, dtype=np.float64) + 0.5) * STRIDE - 0.5
 
 
 def _heat(shape: tuple[int, ...], rows: NDArray[np.float64], columns: NDArray[np.float64],

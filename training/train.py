@@ -187,8 +187,7 @@ def batches(sources: Sequence[Labelled], plan: Plan, *, first: int, workers: int
     """Return the batches from step `first` to the plan's end."""
     samples = Samples(sources, batch_size=plan.batch_size, seed=plan.seed, size=plan.size)
     loader = DataLoader(
-        samples, batch_size=None,
-        sampler=range(first, plan.steps), num_workers=workers,
+        samples, batch_size=None, sampler=range(first, plan.steps), num_workers=workers,
         prefetch_factor=4 if workers else None)
     return iter(loader)
 
@@ -217,7 +216,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format='%(message)s')
     device = torch.device(options.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     plan = Plan(steps=options.steps, batch_size=options.batch_size, parts=options.parts,
-                size=(options.size[0], options.size[1]), peak_rate=options.peak_rate, seed=options.seed)
+                size=(options.size[0], options.size[1]), peak_rate=options.peak_rate,
+                seed=options.seed)
     torch.set_num_threads(1)  # the trainer has threads of its own
     cv2.setNumThreads(1)  # OpenCV's threads do not survive the fork of the loading processes
     trainer = Trainer(plan, device, threads=options.threads)

@@ -9,7 +9,7 @@ from importlib import resources
 import json
 import math
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,9 +71,9 @@ class ConvBn(nn.Module):
                  dilation: int = 1, activated: bool = True) -> None:
         """Make the layers."""
         super().__init__()
-        self.conv: nn.Module = nn.Conv2d(
+        self.conv = nn.Conv2d(
             inputs, outputs, size, stride, dilation * (size // 2), dilation, bias=False)
-        self.bn: nn.Module = nn.BatchNorm2d(outputs)
+        self.bn: nn.BatchNorm2d | nn.Identity = nn.BatchNorm2d(outputs)
         self.activated = activated
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -83,8 +83,9 @@ class ConvBn(nn.Module):
 
     def fuse(self) -> None:
         """Fold the normalisation into the convolution, for inference."""
-        self.conv = fuse_conv_bn_eval(self.conv, self.bn)
-        self.bn = nn.Identity()
+        if isinstance(self.bn, nn.BatchNorm2d):
+            self.conv = fuse_conv_bn_eval(self.conv, self.bn)
+            self.bn = nn.Identity()
 
 
 class Residual(nn.Module):
@@ -141,7 +142,7 @@ class StreetNetwork(nn.Module):
         self.semantic = nn.Sequential(ConvBn(64, 32), nn.Conv2d(32, classes, 1))
         self.instance = nn.Sequential(ConvBn(64, 32), nn.Conv2d(32, things + 2, 1))
         # centres are rare: start from a probability of 2 %
-        nn.init.constant_(self.instance[1].bias[:things], -4.0)
+        nn.init.constant_(self.instance.get_parameter('1.bias')[:things], -4.0)
 
     def forward(self, x: torch.Tensor) -> Features:
         """Segment (N, 3, H, W) normalised images of any size."""
@@ -200,10 +201,11 @@ class Contract:
         """Read the fields; raises KeyError, TypeError or ValueError where one is no good."""
         if metadata['format'] != str(FORMAT):
             raise ValueError(f'its format is {metadata["format"]}, expected {FORMAT}')
-        read = {name: json.loads(metadata[name]) for name in Contract.__dataclass_fields__}
-        contract = Contract(**{
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in read.items()})
+        fields: dict[str, Any] = {}
+        for name in Contract.__dataclass_fields__:
+            value = json.loads(metadata[name])
+            fields[name] = tuple(value) if isinstance(value, list) else value
+        contract = Contract(**fields)
         contract._check()
         return contract
 
