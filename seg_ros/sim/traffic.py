@@ -165,8 +165,9 @@ class Traffic:
             s = self._ego.s(max(meets_s, -38.0)) + speed * (time_s - meets_s) \
                 + float(rng.uniform(4, 16))
             ident = static_id(slot, 3, _CYCLIST)
-            half = float(self._road.half_width(s)) - self._road.parking_m
-            d = (half - 0.6) * (-1 if with_us else 1)
+            # cars parked half on the pavement still take 1.4 m of the road
+            taken = 1.4 if 0.3 < self._road.parking_m < 1.0 else self._road.parking_m
+            d = (float(self._road.half_width(s)) - taken - 0.6) * (-1 if with_us else 1)
             yield Actor(ident, BICYCLIST, s, d, 0.0 if with_us else math.pi,
                         self._person(ident, rides=True), phase=-time_s * abs(speed) * 1.1)
 

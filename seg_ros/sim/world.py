@@ -234,7 +234,6 @@ class _Builder:
         while s < s1 - 3.0:
             if zone == 'detached':
                 s += rng.uniform(1.0, 5.0)
-                last_top = 0.0
             style = styles[zone][int(rng.integers(len(styles[zone])))]
             facade = style * FACADES_EACH + int(rng.integers(FACADES_EACH))
             width, height = self.world._sizes[facade]
@@ -246,10 +245,13 @@ class _Builder:
             scale = float(rng.uniform(0.92, 1.12))
             d = side * (edge + setback + float(rng.uniform(0, 0.25)))
             roof = 0.0 if style == 2 else float(rng.uniform(1.8, 3.4))
-            self.houses.append(House(s0=s, s1=end, d=d, facade=facade, scale=scale, roof_m=roof,
-                                     gable=first or height * scale > last_top + 0.7,
+            tall = height * scale
+            gable = zone == 'detached' or first or tall + roof / 2 > last_top + 0.3
+            overlap = 0.0 if zone == 'detached' else 0.35  # no sky between neighbours
+            self.houses.append(House(s0=s, s1=end + overlap, d=d, facade=facade, scale=scale,
+                                     roof_m=roof, gable=gable,
                                      tint=float(rng.uniform(0.85, 1.12))))
-            last_top, s, first = height * scale, end, False
+            last_top, s, first = tall + roof / 2, end, False
         if setback > 0.7:
             self._front_gardens(side, edge, setback, s0, s1)
         if zone == 'shops':
