@@ -56,8 +56,7 @@ def video_frame(moment: Moment, label_set: LabelSet) -> Pixels:
     canvas.paste(_tile(moment.image, tile), (0, 0))
     canvas.paste(_tile(moment.overlay, tile), (tile[0] + 6, 0))
     draw = ImageDraw.Draw(canvas)
-    for found in moment.detected:
-        _name(draw, found, origin=(tile[0] + 6, 0), scale=scale, size=tile)
+    _name_instances(draw, moment, origin=(tile[0] + 6, 0), scale=scale, size=tile)
     right = f'{moment.time_s:5.1f} s    {len(moment.detected)} instances'
     draw.text((canvas.width - 12, tile[1] + 22), right, _INK, _font(15), anchor='rm')
     _legend(draw, label_set, at=(12, tile[1] + 22), width=canvas.width - 230)
@@ -91,8 +90,7 @@ def contact_sheet(
         for column, pixels in enumerate(_columns(moment, label_set)):
             canvas.paste(_tile(pixels, tile), (left + column * (tile[0] + gap), y))
         x = left + _COLUMNS.index('instance') * (tile[0] + gap)
-        for found in moment.detected:
-            _name(draw, found, origin=(x, y), scale=tile[0] / width, size=tile)
+        _name_instances(draw, moment, origin=(x, y), scale=tile[0] / width, size=tile)
     legend_y = canvas.height - bottom // 2
     _legend(draw, label_set, at=(left, legend_y), width=canvas.width - left)
     return np.asarray(canvas)
@@ -131,25 +129,43 @@ def _tile(pixels: Pixels, size: tuple[int, int]) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels)).resize(size, Image.Resampling.LANCZOS)
 
 
-def _name(
+def _name_instances(
     draw: ImageDraw.ImageDraw,
-    found: Detected,
+    moment: Moment,
     *,
     origin: tuple[int, int],
     scale: float,
     size: tuple[int, int],
 ) -> None:
-    """Write an instance's name and score above it, where it is large enough to bear that."""
-    x_min, y_min, x_max, y_max = (scale * side for side in found.box)
-    if min(x_max - x_min, y_max - y_min) < _SMALLEST_NAMED:
-        return
-    text = f'{found.name} {found.score:.2f}'
+    """Write name and score above instances, large ones first, where they hide no other name."""
     font = _font(11)
-    width = draw.textlength(text, font)
-    x = origin[0] + min(max(x_min, 0.0), size[0] - width - 6)
-    y = origin[1] + max(y_min - 13, 0)
-    draw.rectangle((x, y, x + width + 5, y + 13), fill=(0, 0, 0))
-    draw.text((x + 3, y + 7), text, _INK, font, anchor='lm')
+    taken: list[tuple[float, float, float, float]] = []
+    for found in sorted(moment.detected, key=_area, reverse=True):
+        x_min, y_min, x_max, y_max = (scale * side for side in found.box)
+        if min(x_max - x_min, y_max - y_min) < _SMALLEST_NAMED:
+            continue
+        text = f'{found.name} {found.score:.2f}'
+        width = draw.textlength(text, font) + 5
+        x = origin[0] + max(0.0, min(x_min, size[0] - width - 1))
+        y = origin[1] + max(0.0, y_min - 13)
+        chip = (x, y, x + width, y + 13)
+        if not any(_overlap(chip, other) for other in taken):
+            taken.append(chip)
+            draw.rectangle(chip, fill=(0, 0, 0))
+            draw.text((x + 3, y + 7), text, _INK, font, anchor='lm')
+
+
+def _area(found: Detected) -> float:
+    """Return the area of an instance's box."""
+    x_min, y_min, x_max, y_max = found.box
+    return (x_max - x_min) * (y_max - y_min)
+
+
+def _overlap(
+    one: tuple[float, float, float, float], other: tuple[float, float, float, float]
+) -> bool:
+    """Return whether two boxes share a pixel."""
+    return one[0] <= other[2] and other[0] <= one[2] and one[1] <= other[3] and other[1] <= one[3]
 
 
 def _legend(
