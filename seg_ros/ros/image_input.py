@@ -15,8 +15,6 @@ from seg_ros.core.config import Config
 
 AnyImage = Image | CompressedImage
 
-_GRAPH_PERIOD_S = 0.5
-
 
 class ImageInput:
     """The image and camera_info subscriptions of one camera.
@@ -39,8 +37,7 @@ class ImageInput:
             self._type, topic = CompressedImage, 'image/compressed'
         self._topic = node.resolve_topic_name(topic)
         self.camera_info: CameraInfo | None = None
-        self.last_image_s = time.monotonic()
-        self.silence_told = False
+        self._last_image_s = time.monotonic()
         self._reliability = ReliabilityPolicy.BEST_EFFORT \
             if config.image_reliability == 'best_effort' else ReliabilityPolicy.RELIABLE
         if self._auto:
@@ -50,14 +47,24 @@ class ImageInput:
         self._info = node.create_subscription(
             CameraInfo, 'camera_info', self._keep_camera_info,
             QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT))
-        self._last_look_s = time.monotonic()
+
+    @property
+    def silence_s(self) -> float:
+        """Return the seconds since the last image, or since the subscription."""
+        return time.monotonic() - self._last_image_s
 
     def adapt(self) -> None:
-        """Follow the publishers; cheap enough to be called often."""
-        now = time.monotonic()
-        if self._auto and now - self._last_look_s >= _GRAPH_PERIOD_S:
-            self._last_look_s = now
-            self._follow()
+        """Follow what the publishers offer now."""
+        if not self._auto:
+            return
+        offered = self._offered()
+        if offered is None or offered == self._reliability:
+            return
+        self._reliability = offered
+        self._node.destroy_subscription(self._image)
+        self._image = self._subscribe()
+        self._node.get_logger().info(
+            f'{self._topic}: subscribed {offered.name.lower()}, as its publishers offer')
 
     def describe(self) -> str:
         """Return what is wanted and what the graph shows, in one sentence."""
@@ -73,32 +80,19 @@ class ImageInput:
         self._node.destroy_subscription(self._info)
 
     def _subscribe(self) -> Subscription:
-        events = SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible) \
+        # a publisher came that the subscription cannot hear: look at once
+        events = SubscriptionEventCallbacks(incompatible_qos=lambda _: self.adapt()) \
             if self._auto else None
         return self._node.create_subscription(
             self._type, self._topic, self._receive,
             QoSProfile(depth=1, reliability=self._reliability), event_callbacks=events)
 
     def _receive(self, message: AnyImage) -> None:
-        self.last_image_s = time.monotonic()
+        self._last_image_s = time.monotonic()
         self._on_image(message)
 
     def _keep_camera_info(self, message: CameraInfo) -> None:
         self.camera_info = message
-
-    def _on_incompatible(self, _event: object) -> None:
-        """Look at once: a publisher came that the subscription cannot hear."""
-        self._follow()
-
-    def _follow(self) -> None:
-        offered = self._offered()
-        if offered is None or offered == self._reliability:
-            return
-        self._reliability = offered
-        self._node.destroy_subscription(self._image)
-        self._image = self._subscribe()
-        self._node.get_logger().info(
-            f'{self._topic}: subscribed {offered.name.lower()}, as its publishers offer')
 
     def _offered(self) -> ReliabilityPolicy | None:
         """Return what every publisher of the topic can serve, None where there is none."""

@@ -17,7 +17,12 @@ from std_msgs.msg import Header
 import torch
 from torchvision.io import decode_image, ImageReadMode
 from vision_msgs.msg import (
-    Detection2D, Detection2DArray, LabelInfo, ObjectHypothesisWithPose, VisionClass)
+    Detection2D,
+    Detection2DArray,
+    LabelInfo,
+    ObjectHypothesisWithPose,
+    VisionClass,
+)
 
 from seg_ros.core.labels import LabelSet
 from seg_ros.core.types import Frame, Segmentation
@@ -25,7 +30,7 @@ from seg_ros.core.types import Frame, Segmentation
 _COMPRESSED_FORMATS = ('JPEG', 'PNG')
 
 
-class BadImage(Exception):
+class BadImageError(Exception):
     """An image that cannot be read: a stable reason for counters, one sentence for people."""
 
     def __init__(self, reason: str, sentence: str) -> None:
@@ -62,45 +67,45 @@ _TO_RGB = {
 
 
 def check_image(message: Image, *, max_pixels: int) -> None:
-    """Raise BadImage unless size, step, length and encoding fit together; touches no pixel."""
+    """Raise BadImageError unless size, step, length and encoding fit together; touches no pixel."""
     layout = _LAYOUTS.get(message.encoding)
     if layout is None:
-        raise BadImage('encoding', f'unsupported encoding {message.encoding!r}, '
+        raise BadImageError('encoding', f'unsupported encoding {message.encoding!r}, '
                        f'expected one of {", ".join(_LAYOUTS)}')
     _check_size(message.width, message.height, max_pixels=max_pixels)
     row = message.width * layout.channels
     if message.step < row:
-        raise BadImage('step', f'step is {message.step} bytes, expected at least {row} for '
+        raise BadImageError('step', f'step is {message.step} bytes, expected at least {row} for '
                        f'{message.width} pixels of {message.encoding}')
     if len(message.data) != message.step * message.height:
-        raise BadImage('length', f'data has {len(message.data)} bytes, expected step x height = '
+        raise BadImageError('length', f'data has {len(message.data)} bytes, expected step x height = '
                        f'{message.step} x {message.height} = {message.step * message.height}')
 
 
 def _check_size(width: int, height: int, *, max_pixels: int) -> None:
-    """Raise BadImage unless there is at least one pixel and at most max_pixels."""
+    """Raise BadImageError unless there is at least one pixel and at most max_pixels."""
     if width < 1 or height < 1:
-        raise BadImage('size', f'image is {width}x{height} pixels, expected at least 1x1')
+        raise BadImageError('size', f'image is {width}x{height} pixels, expected at least 1x1')
     if width * height > max_pixels:
-        raise BadImage('size', f'image is {width}x{height} = {width * height} pixels, '
+        raise BadImageError('size', f'image is {width}x{height} = {width * height} pixels, '
                        f'expected at most max_image_pixels = {max_pixels}')
 
 
 def check_compressed(message: CompressedImage, *, max_pixels: int) -> None:
-    """Raise BadImage unless the data starts as a JPEG or PNG of an allowed size."""
+    """Raise BadImageError unless the data starts as a JPEG or PNG of an allowed size."""
     try:
         # Pillow reads the header only; the size is known before anything is decoded
         with PillowImage.open(io.BytesIO(message.data), formats=_COMPRESSED_FORMATS) as header:
             width, height = header.size
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError,
             PillowImage.DecompressionBombError):
-        raise BadImage('compressed', f'cannot read {len(message.data)} bytes with format '
+        raise BadImageError('compressed', f'cannot read {len(message.data)} bytes with format '
                        f'{message.format!r}, expected a JPEG or PNG image') from None
     _check_size(width, height, max_pixels=max_pixels)
 
 
 def decode(message: Image | CompressedImage) -> Frame:
-    """Return the frame of a checked message; raises BadImage where compressed data is damaged."""
+    """Return the frame of a checked message; raises BadImageError where compressed data is damaged."""
     stamp = message.header.stamp
     image = _decode_compressed(message) if isinstance(message, CompressedImage) \
         else _decode_raw(message)
@@ -127,7 +132,7 @@ def _decode_compressed(message: CompressedImage) -> NDArray[np.uint8]:
         planes = decode_image(data, mode=ImageReadMode.RGB)
     except RuntimeError as error:
         cause = str(error).splitlines()[0]
-        raise BadImage('compressed', f'cannot decode {len(message.data)} bytes with format '
+        raise BadImageError('compressed', f'cannot decode {len(message.data)} bytes with format '
                        f'{message.format!r}: {cause}') from error
     if planes.dtype == torch.uint16:
         planes = (planes.to(torch.int32) >> 8).to(torch.uint8)

@@ -22,7 +22,12 @@ from seg_ros.core.panoptic import pack, PanopticEncoding, resize
 from seg_ros.core.types import Frame, Segmentation
 from seg_ros.models.contract import Task
 from seg_ros.ros.messages import (
-    camera_info_for, detections_message, image_message, jpeg_message, label_info_message)
+    camera_info_for,
+    detections_message,
+    image_message,
+    jpeg_message,
+    label_info_message,
+)
 
 Build = Callable[['_Answer'], Any]
 

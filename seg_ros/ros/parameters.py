@@ -6,12 +6,23 @@ from collections.abc import Callable
 import math
 
 from rcl_interfaces.msg import (
-    FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult)
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
 from seg_ros.core.config import (
-    Config, config_from, nearest_parameter, Parameter, PARAMETERS, unknown_parameter, value_of)
+    Config,
+    config_from,
+    nearest_parameter,
+    Parameter,
+    PARAMETERS,
+    unknown_parameter,
+    value_of,
+)
 
 _MAX_INT64 = (1 << 63) - 1
 _ROS_OWN = ('use_sim_time', 'qos_overrides', 'start_type_description_service')

@@ -1,21 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The segmentation node: wires camera, pipeline, tracker and topics into a lifecycle."""
+"""The segmentation node: wires camera, pipeline, tracker and topics together."""
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from concurrent.futures import Future
 import gc
 import logging
 import sys
 import time
 
-from diagnostic_msgs.msg import DiagnosticArray
-from lifecycle_msgs.msg import State, Transition
-from lifecycle_msgs.srv import ChangeState
 import rclpy
-from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage
 import torch
@@ -24,9 +20,10 @@ from seg_ros.core.config import Config
 from seg_ros.core.tracking import NoTracker, Tracker
 from seg_ros.models.contract import ModelError
 from seg_ros.models.pipeline import Pipeline
-from seg_ros.ros.diagnostics import Health, status
+from seg_ros.ros.diagnostics import Diagnostics, Health
 from seg_ros.ros.image_input import AnyImage, ImageInput
-from seg_ros.ros.messages import BadImage, check_compressed, check_image, decode
+from seg_ros.ros.managed_node import ManagedNode, sentence_of
+from seg_ros.ros.messages import BadImageError, check_compressed, check_image, decode
 from seg_ros.ros.outputs import Outputs
 from seg_ros.ros.parameters import foreign, NodeParameters
 from seg_ros.ros.statistics import Statistics
@@ -40,13 +37,17 @@ class StartError(Exception):
     """The node cannot start: one sentence."""
 
 
-class SegmentationNode(LifecycleNode):
+class SegmentationNode(ManagedNode[Pipeline]):
     """Segments the newest camera image, over and over."""
 
-    def __init__(self, **node_options: object) -> None:
+    def __init__(self) -> None:
         """Declare parameters; nothing is loaded before configure. Raises StartError."""
-        super().__init__('segmentation_node', **node_options)
+        super().__init__('segmentation_node')
         _forward_logs(self)
+        self._pipeline: Pipeline | None = None
+        self._outputs: Outputs | None = None
+        self._camera: ImageInput | None = None
+        self._silence_told = False
         try:
             self._settings = NodeParameters(
                 self, is_fixed=lambda: self._pipeline is not None, on_change=self._reconfigure)
@@ -54,168 +55,70 @@ class SegmentationNode(LifecycleNode):
             raise StartError(str(error)) from error
         for name in foreign(self._settings.strangers):
             self.get_logger().warning(f'parameter {name!r} is not one of this node, ignored')
-        self._statistics = Statistics()
-        self._failures_told = 0
-        self._last_error_line_s = 0.0
-        self._pipeline: Pipeline | None = None
-        self._loaded: Future[Pipeline] | None = None
-        self._outputs: Outputs | None = None
-        self._input: ImageInput | None = None
         self._tracker: Tracker = NoTracker()
+        self._statistics = Statistics()
+        self._last_error_line_s = 0.0
         self._worker = Worker[AnyImage](
             self._process, on_drop=lambda: self._statistics.count('dropped'))
-        self.exit_code: int | None = None  # set when the node wants its process to end
-        # steady: with use_sim_time and no /clock, diagnostics must go on
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 1)
-        self.create_timer(1.0, self._publish_diagnostics, clock=steady)
-        self._loading_done = self.create_guard_condition(self._on_loading_done)
-        # rclpy's own handler ends the process on an invalid transition, and blocks while loading
-        self._service_change_state.callback = self._change_state
-
-    def start(self) -> None:
-        """Configure and activate, unless the parameter autostart leaves that to a manager."""
+        self._diagnostics = Diagnostics(self, self._statistics, self._look)
         if self._settings.config.autostart:
-            self._load()
+            self.start()
 
     def close(self, *, timeout_s: float) -> None:
         """End the worker and destroy the node."""
         self._worker.stop(timeout_s=timeout_s)
         self.destroy_node()
 
-    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Take over the pipeline that the worker loaded and advertise the topics."""
-        return self._attempt('configure', self._configure)
-
-    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Subscribe to the camera."""
-        return self._attempt('activate', self._activate)
-
-    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Unsubscribe and finish what is in the works."""
-        return self._attempt('deactivate', self._deactivate)
-
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Free the model and take the topics down."""
-        return self._attempt('cleanup', self._release)
-
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Free everything, whatever the state."""
-        return self._attempt('shutdown', self._release)
-
-    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Return to unconfigured with everything freed."""
-        return self._attempt('error handling', self._release)
-
-    def _attempt(self, name: str, action: Callable[[], None]) -> TransitionCallbackReturn:
-        """Run a transition's work; a failure is one sentence, never a silent one."""
-        try:
-            action()
-        except Exception as error:  # rclpy swallows what a transition raises
-            self._tell(f'{name} failed: {_sentence(error)}')
-            return TransitionCallbackReturn.FAILURE
-        return TransitionCallbackReturn.SUCCESS
-
-    def _load(self) -> None:
-        """Load and warm up the model on the worker thread; services answer meanwhile."""
+    def prepare(self) -> Future[Pipeline]:
+        """Load and warm up the models on the worker thread."""
         config = self._settings.config
-        self._loaded = self._worker.submit(lambda: _load_pipeline(config))
-        self._loaded.add_done_callback(lambda _: self._loading_done.trigger())
+        return self._worker.submit(lambda: _load(config))
 
-    def _on_loading_done(self) -> None:
-        """Go on with the automatic start."""
-        unconfigured = self._state_machine.current_state[0] == State.PRIMARY_STATE_UNCONFIGURED
-        if not (self._settings.config.autostart and unconfigured and self.exit_code is None):
-            return
-        started = self.trigger_configure() == TransitionCallbackReturn.SUCCESS \
-            and self.trigger_activate() == TransitionCallbackReturn.SUCCESS
-        if not started:
-            self.exit_code = 1
+    def configure(self, prepared: Pipeline) -> None:
+        """Take over the pipeline and advertise its topics."""
+        config = self._settings.config
+        prepared.apply(config)
+        self._outputs = Outputs(self, config, label_set=prepared.label_set, tasks=prepared.tasks)
+        self._pipeline = prepared
+        self.get_logger().info(
+            f'{" + ".join(prepared.models)} on {prepared.device}: '
+            f'{", ".join(sorted(prepared.tasks))}, {len(prepared.label_set)} classes')
 
-    def _configure(self) -> None:
-        loaded, self._loaded = self._loaded, None
-        pipeline = loaded.result() if loaded else _load_pipeline(self._settings.config)
-        self._outputs = Outputs(self, self._settings.config, label_set=pipeline.label_set,
-                                tasks=pipeline.tasks)
-        pipeline.apply(self._settings.config)
-        self._pipeline = pipeline
-        tasks = ', '.join(sorted(pipeline.tasks))
-        self.get_logger().info(f'{" + ".join(pipeline.models)} on {pipeline.device}: {tasks}, '
-                               f'{len(pipeline.label_set)} classes')
-
-    def _activate(self) -> None:
+    def activate(self) -> None:
+        """Subscribe to the camera."""
         self._tracker = NoTracker()
-        self._input = ImageInput(self, self._settings.config, on_image=self._receive)
+        self._camera = ImageInput(self, self._settings.config, on_image=self._receive)
 
-    def _deactivate(self) -> None:
-        if self._input:
-            self._input.close()
-            self._input = None
+    def deactivate(self) -> None:
+        """Unsubscribe and finish what is in the works."""
+        if self._camera:
+            self._camera.close()
+            self._camera = None
         if not self._worker.clear(timeout_s=_IDLE_S):
             self.get_logger().warning(f'the frame in the works takes longer than {_IDLE_S} s')
 
-    def _release(self) -> None:
-        self._deactivate()
+    def release(self) -> None:
+        """Take the topics down and free the models."""
+        self.deactivate()
         self._pipeline = None
         if self._outputs:
             self._outputs.close()
             self._outputs = None
         self._worker.submit(_free_memory)
 
-    async def _change_state(self, request: ChangeState.Request,
-                            response: ChangeState.Response) -> ChangeState.Response:
-        """Answer a lifecycle manager; loading does not keep other services waiting."""
-        transition = request.transition.id
-        if request.transition.label:
-            transition = self._transition_by_label(request.transition.label)
-        response.success = False
-        if transition not in self._possible_transitions():
-            state = self._state_machine.current_state[1]
-            self.get_logger().warning(
-                f'transition {request.transition.label or request.transition.id!r} refused: '
-                f'not possible in state {state!r}')
-            return response
-        if transition == Transition.TRANSITION_CONFIGURE:
-            self._load()
-            while self._loaded is not None and not self._loaded.done():
-                await _NextTurn()
-        trigger = self._triggers()[transition]
-        if transition in self._possible_transitions():
-            response.success = trigger() == TransitionCallbackReturn.SUCCESS
-        return response
-
-    def _triggers(self) -> dict[int, Callable[[], TransitionCallbackReturn]]:
-        return {
-            Transition.TRANSITION_CONFIGURE: self.trigger_configure,
-            Transition.TRANSITION_CLEANUP: self.trigger_cleanup,
-            Transition.TRANSITION_ACTIVATE: self.trigger_activate,
-            Transition.TRANSITION_DEACTIVATE: self.trigger_deactivate,
-            Transition.TRANSITION_UNCONFIGURED_SHUTDOWN: self.trigger_shutdown,
-            Transition.TRANSITION_INACTIVE_SHUTDOWN: self.trigger_shutdown,
-            Transition.TRANSITION_ACTIVE_SHUTDOWN: self.trigger_shutdown,
-        }
-
-    def _possible_transitions(self) -> set[int]:
-        """Return the ids that a user may ask for in the present state."""
-        offered = {transition[0] for transition in self._state_machine.available_transitions}
-        return offered.intersection(self._triggers())
-
-    def _transition_by_label(self, label: str) -> int:
-        """Return the id of a possible transition with this label, -1 where there is none."""
-        named = {transition[1]: transition[0]
-                 for transition in self._state_machine.available_transitions}
-        return named.get(label, -1)
+    def report(self, sentence: str) -> None:
+        """Log a failed transition and keep it for diagnostics."""
+        self._statistics.fail('failed.transition', sentence)
+        self.get_logger().error(sentence)
 
     def _receive(self, message: AnyImage) -> None:
         """Check an image and make it the newest; no pixel is touched here."""
         self._statistics.count('received')
         config = self._settings.config
+        check = check_compressed if isinstance(message, CompressedImage) else check_image
         try:
-            if isinstance(message, CompressedImage):
-                check_compressed(message, max_pixels=config.max_image_pixels)
-            else:
-                check_image(message, max_pixels=config.max_image_pixels)
-        except BadImage as error:
+            check(message, max_pixels=config.max_image_pixels)
+        except BadImageError as error:
             self._reject(error)
             return
         if config.always_run or (self._outputs and self._outputs.wanted):
@@ -227,16 +130,17 @@ class SegmentationNode(LifecycleNode):
         """Segment one image on the worker thread and publish what it shows."""
         try:
             self._segment(message)
-        except BadImage as error:
+        except BadImageError as error:
             self._reject(error)
         except Exception as error:  # one bad frame must not end the stream
             kind = 'model' if isinstance(error, ModelError) else type(error).__name__
-            self._fail(f'failed.{kind}', _sentence(error))
+            self._fail(f'failed.{kind}', sentence_of(error))
 
     def _segment(self, message: AnyImage) -> None:
-        pipeline, outputs, camera = self._pipeline, self._outputs, self._input
+        pipeline, outputs, camera = self._pipeline, self._outputs, self._camera
         if pipeline is None or outputs is None or camera is None:
-            return  # deactivated meanwhile
+            self._statistics.count('dropped')  # deactivated meanwhile
+            return
         stage = self._statistics.stage
         with stage('total'):
             with stage('decode'):
@@ -253,10 +157,10 @@ class SegmentationNode(LifecycleNode):
                 for publisher, output in messages:
                     publisher.publish(output)
         self._statistics.count('processed')
-        now = self.get_clock().now().nanoseconds
-        self._statistics.sample('age_ms', 1e-6 * (now - frame.stamp))
+        age_ns = self.get_clock().now().nanoseconds - frame.stamp
+        self._statistics.sample('age_ms', 1e-6 * age_ns)
 
-    def _reject(self, error: BadImage) -> None:
+    def _reject(self, error: BadImageError) -> None:
         self._fail(f'rejected.{error.reason}', f'image refused: {error}')
 
     def _fail(self, counter: str, sentence: str) -> None:
@@ -267,15 +171,11 @@ class SegmentationNode(LifecycleNode):
             self._last_error_line_s = now
             self.get_logger().error(sentence)
 
-    def _tell(self, sentence: str) -> None:
-        self._statistics.fail('failed.transition', sentence)
-        self.get_logger().error(sentence)
-
     def _reconfigure(self, config: Config) -> None:
         """Use a new configuration from the next frame on, whole."""
-        if self._pipeline is None or self._outputs is None:
-            return
         pipeline, outputs = self._pipeline, self._outputs
+        if pipeline is None or outputs is None:
+            return
 
         def apply() -> None:
             pipeline.apply(config)
@@ -283,51 +183,29 @@ class SegmentationNode(LifecycleNode):
         # on the worker thread: never in the middle of a frame
         self._worker.submit(apply)
 
-    def _publish_diagnostics(self) -> None:
-        """Say once a second how it goes, and follow the camera's QoS."""
-        config, camera, pipeline = self._settings.config, self._input, self._pipeline
+    def _look(self) -> Health:
+        """Return the health, follow the camera's QoS, and warn once of each silence."""
+        camera, pipeline = self._camera, self._pipeline
         if camera:
             camera.adapt()
-        snapshot = self._statistics.snapshot()
-        failures = sum(count for name, count in snapshot.counts.items()
-                       if name.startswith(('rejected.', 'failed.')))
         health = Health(
-            state=self._state_machine.current_state[1],
+            state=self.state,
             device=str(pipeline.device) if pipeline else '',
             models=pipeline.models if pipeline else {},
             input=camera.describe() if camera else 'not subscribed',
-            seconds_without_image=time.monotonic() - camera.last_image_s if camera else 0.0,
-            camera_timeout_s=config.camera_timeout_s,
-            new_failures=failures - self._failures_told)
-        self._failures_told = failures
-        message = DiagnosticArray(
-            status=[status(f'{self.get_fully_qualified_name()}: segmentation', health, snapshot)])
-        message.header.stamp = self.get_clock().now().to_msg()
-        self._diagnostics.publish(message)
-        if camera:
-            self._warn_of_silence(camera, health)
-
-    def _warn_of_silence(self, camera: ImageInput, health: Health) -> None:
-        """Warn once for each silence of the camera."""
-        silent = health.seconds_without_image > health.camera_timeout_s
-        if silent and not camera.silence_told:
+            seconds_without_image=camera.silence_s if camera else 0.0,
+            camera_timeout_s=self._settings.config.camera_timeout_s)
+        if health.silent and not self._silence_told:
             self.get_logger().warning(
                 f'no image for {health.seconds_without_image:.1f} s: {health.input}')
-        camera.silence_told = silent
-
-
-class _NextTurn:
-    """Awaited, lets the executor do other work first."""
-
-    def __await__(self) -> Generator[None, None, None]:
-        """Yield once."""
-        yield
+        self._silence_told = health.silent
+        return health
 
 
 class _RosLog(logging.Handler):
     """Hands Python's log lines to the node's logger, and so to /rosout."""
 
-    def __init__(self, node: LifecycleNode) -> None:
+    def __init__(self, node: Node) -> None:
         """Forward to a node."""
         super().__init__()
         self._logger = node.get_logger()
@@ -342,7 +220,7 @@ class _RosLog(logging.Handler):
             self._logger.info(record.getMessage())
 
 
-def _forward_logs(node: LifecycleNode) -> None:
+def _forward_logs(node: Node) -> None:
     """Send what core and models log to this node's logger."""
     logger = logging.getLogger('seg_ros')
     logger.setLevel(logging.INFO)
@@ -350,7 +228,7 @@ def _forward_logs(node: LifecycleNode) -> None:
     logger.handlers[:] = [_RosLog(node)]
 
 
-def _load_pipeline(config: Config) -> Pipeline:
+def _load(config: Config) -> Pipeline:
     """Load the models and run them once."""
     pipeline = Pipeline(config)
     pipeline.warm_up()
@@ -358,17 +236,10 @@ def _load_pipeline(config: Config) -> Pipeline:
 
 
 def _free_memory() -> None:
-    """Give the GPU's memory back."""
+    """Give the models' memory back."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def _sentence(error: BaseException) -> str:
-    """Return an error's first line, with its type where the text alone says little."""
-    text = str(error).splitlines()[0] if str(error) else ''
-    known = isinstance(error, (ModelError, ValueError))
-    return text if known and text else f'{type(error).__name__}: {text}'
 
 
 def run(stop: Callable[[], bool]) -> int:
@@ -381,7 +252,6 @@ def run(stop: Callable[[], bool]) -> int:
         return 1
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    node.start()
     try:
         while not stop() and node.exit_code is None:
             executor.spin_once(timeout_sec=0.1)

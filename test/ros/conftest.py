@@ -207,6 +207,11 @@ class Robot:
         self.node.create_subscription(DiagnosticArray, '/diagnostics',
                                       self.diagnostics.append, qos)
         self.images = self.node.create_publisher(Image, 'image', qos)
+        # made early: a server's first answer is lost where it has not yet found the client
+        self._clients = {
+            name: self.node.create_client(kind, f'segmentation_node/{name}')
+            for name, kind in (('get_state', GetState), ('change_state', ChangeState),
+                               ('set_parameters_atomically', SetParametersAtomically))}
         self._stamp = 0
 
     def close(self) -> None:
@@ -288,32 +293,30 @@ class Robot:
                         what=f'diagnostics with the awaited {key}')
         return self.diagnostic_values()[key]
 
-    def call(self, kind: type, name: str, request: Any, *, timeout_s: float = 20.0) -> Any:
+    def call(self, name: str, request: Any, *, timeout_s: float = 40.0) -> Any:
         """Call a service of the segmentation node."""
-        client = self.node.create_client(kind, f'segmentation_node/{name}')
+        client = self._clients[name]
         self.spin_until(client.service_is_ready, timeout_s=timeout_s, what=f'service {name}')
         future = client.call_async(request)
         self.spin_until(future.done, timeout_s=timeout_s, what=f'answer of {name}')
-        self.node.destroy_client(client)
         return future.result()
 
     def state(self) -> str:
         """Return the lifecycle state's name."""
-        return self.call(GetState, 'get_state', GetState.Request()).current_state.label
+        return self.call('get_state', GetState.Request()).current_state.label
 
     def change_state(self, transition: int) -> bool:
         """Ask for a transition and return whether it succeeded."""
         request = ChangeState.Request()
         request.transition.id = transition
-        return self.call(ChangeState, 'change_state', request).success
+        return self.call('change_state', request).success
 
     def set_parameters(self, **values: Any) -> tuple[bool, str]:
         """Set parameters, all or none; return (success, reason)."""
         messages: list[ParameterMessage] = [
             Parameter(name.replace('__', '.'), value=value).to_parameter_msg()
             for name, value in values.items()]
-        result = self.call(SetParametersAtomically, 'set_parameters_atomically',
-                           SetParametersAtomically.Request(parameters=messages)).result
+        result = self.call('set_parameters_atomically', SetParametersAtomically.Request(parameters=messages)).result
         return result.successful, result.reason
 
     def publisher(self, kind: type, topic: str, *, best_effort: bool = False) -> Any:

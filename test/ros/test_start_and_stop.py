@@ -43,6 +43,7 @@ def test_damaged_weights_are_refused_and_a_mended_file_configures(launch, robot,
     weights.write_bytes(b'<html>not found</html>')
     process = launch('segmentation_node', parameters={
         'panoptic_model': 'street_tiny', 'panoptic_weights': str(weights), 'autostart': False})
+    assert robot.state() == 'unconfigured'
     assert not robot.change_state(Transition.TRANSITION_CONFIGURE)
     assert robot.state() == 'unconfigured'
     assert str(weights) in process.output()
