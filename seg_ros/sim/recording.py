@@ -166,13 +166,15 @@ class VideoFile:
 
     def _open(self) -> cv2.VideoCapture:
         """Return the opened video, or raise ValueError."""
-        log_level = cv2.getLogLevel()
-        cv2.setLogLevel(0)  # the sentence below says it
+        log_level = cv2.utils.logging.getLogLevel()
+        cv2.utils.logging.setLogLevel(
+            cv2.utils.logging.LOG_LEVEL_SILENT
+        )  # the sentence below says it
         try:
             # named, because otherwise OpenCV may take `a_1.avi` for the pattern of a sequence
             video = cv2.VideoCapture(str(self.path), cv2.CAP_FFMPEG)
         finally:
-            cv2.setLogLevel(log_level)
+            cv2.utils.logging.setLogLevel(log_level)
         if not video.isOpened():
             raise ValueError(
                 f'cannot open {str(self.path)!r} as a video, expected a video file or '
