@@ -67,7 +67,7 @@ _TO_RGB = {
 
 
 def check_image(message: Image, *, max_pixels: int) -> None:
-    """Raise BadImageError unless size, step, length and encoding fit together; touches no pixel."""
+    """Raise BadImageError unless size, step, length and encoding agree; touches no pixel."""
     layout = _LAYOUTS.get(message.encoding)
     if layout is None:
         raise BadImageError('encoding', f'unsupported encoding {message.encoding!r}, '
@@ -78,8 +78,9 @@ def check_image(message: Image, *, max_pixels: int) -> None:
         raise BadImageError('step', f'step is {message.step} bytes, expected at least {row} for '
                        f'{message.width} pixels of {message.encoding}')
     if len(message.data) != message.step * message.height:
-        raise BadImageError('length', f'data has {len(message.data)} bytes, expected step x height = '
-                       f'{message.step} x {message.height} = {message.step * message.height}')
+        raise BadImageError(
+            'length', f'data has {len(message.data)} bytes, expected step x height = '
+            f'{message.step} x {message.height} = {message.step * message.height}')
 
 
 def _check_size(width: int, height: int, *, max_pixels: int) -> None:
@@ -105,7 +106,7 @@ def check_compressed(message: CompressedImage, *, max_pixels: int) -> None:
 
 
 def decode(message: Image | CompressedImage) -> Frame:
-    """Return the frame of a checked message; raises BadImageError where compressed data is damaged."""
+    """Return the frame of a checked message; raises BadImageError for damaged JPEG or PNG data."""
     stamp = message.header.stamp
     image = _decode_compressed(message) if isinstance(message, CompressedImage) \
         else _decode_raw(message)
@@ -140,7 +141,7 @@ def _decode_compressed(message: CompressedImage) -> NDArray[np.uint8]:
 
 
 def fill(data: array[int], values: NDArray[np.generic]) -> None:
-    """Append the bytes of an array to a message's data in one copy; assigning it would take two."""
+    """Append the bytes of an array to a message's data: one copy, where assigning takes two."""
     data.frombytes(np.ascontiguousarray(values).data.cast('B'))
 
 

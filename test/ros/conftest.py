@@ -100,7 +100,8 @@ class Launcher:
         self._folder = folder
         self._processes: list[Process] = []
 
-    def __call__(self, executable: str, /, *arguments: str, parameters: dict[str, Any] | None = None,
+    def __call__(self, executable: str, /, *arguments: str,
+                 parameters: dict[str, Any] | None = None,
                  environment: dict[str, str] | None = None) -> Process:
         """Start an executable with parameters."""
         ros_arguments = list(arguments)
@@ -316,7 +317,8 @@ class Robot:
         messages: list[ParameterMessage] = [
             Parameter(name.replace('__', '.'), value=value).to_parameter_msg()
             for name, value in values.items()]
-        result = self.call('set_parameters_atomically', SetParametersAtomically.Request(parameters=messages)).result
+        request = SetParametersAtomically.Request(parameters=messages)
+        result = self.call('set_parameters_atomically', request).result
         return result.successful, result.reason
 
     def publisher(self, kind: type, topic: str, *, best_effort: bool = False) -> Any:
