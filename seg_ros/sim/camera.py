@@ -2,8 +2,8 @@
 """The pinhole camera of the synthetic street, and where it stands in one frame."""
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ class CameraModel:
 class CameraView:
     """A camera above flat ground.
 
-    The level frame has its origin in the camera: x right, y down, z forward, ground at y = height_m.
+    The level frame starts in the camera: x right, y down, z forward, ground at y = height_m.
     """
 
     model: CameraModel
@@ -99,7 +99,7 @@ def rotation(*, yaw: float, pitch: float, roll: float) -> NDArray[np.float64]:
 
 
 def clip_near(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Cut a convex polygon (N, 3) of optical points at the near plane; (0, 3) where all is behind."""
+    """Cut a convex polygon (N, 3), optical frame, at the near plane; (0, 3) where all is behind."""
     depth = points[:, 2].tolist()
     if min(depth) >= NEAR_M:
         return points

@@ -2,15 +2,15 @@
 """Cars, vans, lorries and buses as small polygon models."""
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cache
+import math
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_ros.sim.camera import NEAR_M, clip_near
-from seg_ros.sim.canvas import Canvas
+from seg_ros.sim.camera import clip_near, NEAR_M
+from seg_ros.sim.canvas import Canvas, subpixels
 from seg_ros.sim.parts import PartsWindow
 
 Points = NDArray[np.float64]
@@ -307,13 +307,18 @@ def paint_car(canvas: Canvas, *, look: CarLook, foot: Points, yaw: float, tag: i
     eye = -(foot @ turn)  # the camera in the car frame
     facing = ((eye - mesh.anchors) * mesh.normals).sum(axis=1) > 0
     far = float(origin[2]) > 45.0
-    for number in np.flatnonzero(facing[mesh.face] & ~(far & mesh.small)).tolist():
+    drawn = facing[mesh.face]
+    if far:
+        drawn &= ~mesh.small
+    fixed = subpixels(pixels, window)
+    for number in np.flatnonzero(drawn).tolist():
         piece = slice(mesh.starts[number], mesh.starts[number + 1])
-        shape = pixels[piece]
-        if clipped:
-            shape = canvas.view.project(clip_near(points[piece]))
+        if not clipped:
+            parts.fill(fixed[piece], number + 1)
+            continue
+        shape = clip_near(points[piece])
         if len(shape) > 2:
-            parts.polygon(shape, number + 1)
+            parts.polygon(canvas.view.project(shape), number + 1)
     parts.paint(tag, gain=1.0, haze=haze, grain=grain,
                 between_m=(max(float(depth.min()), NEAR_M), float(depth.max())))
 
@@ -334,6 +339,10 @@ def _tones(mesh: CarMesh, look: CarLook, light: Light, turn: Points) -> Points:
     paint = np.array(look.paint)
     # glass mirrors the sky, more so where it leans back
     shine = 62 * light.ambient * np.maximum(mesh.normals[mesh.face, 1], 0.0)[:, None]
-    return np.select([mesh.kind[:, None] == 0, mesh.kind[:, None] == 1, mesh.kind[:, None] == 2],
-                     [paint * gain, paint * (0.6 * (0.3 + 0.7 * gain)), mesh.colours * gain + shine],
-                     mesh.colours * (0.3 + 0.7 * gain))
+    dim = 0.3 + 0.7 * gain
+    tones = mesh.colours * dim
+    painted, trim, glass = (mesh.kind == kind for kind in range(3))
+    tones[painted] = paint * gain[painted]
+    tones[trim] = paint * (0.6 * dim[trim])
+    tones[glass] = mesh.colours[glass] * gain[glass] + shine[glass]
+    return tones

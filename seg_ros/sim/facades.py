@@ -142,7 +142,8 @@ def _shop(rng: np.random.Generator, strip: NDArray[np.uint8]) -> None:
     x = round(width * 0.15)
     while x < width * 0.85:  # lettering that nobody has to read
         w = int(rng.integers(4, 11))
-        cv2.rectangle(strip, (x, top // 3), (x + w, top - 8), ink, -1 if rng.uniform() < 0.5 else 2)
+        thickness = -1 if rng.uniform() < 0.5 else 2
+        cv2.rectangle(strip, (x, top // 3), (x + w, top - 8), ink, thickness)
         x += w + int(rng.integers(3, 9))
     panes = int(rng.integers(2, 5))
     for i in range(panes):

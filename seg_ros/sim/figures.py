@@ -2,14 +2,14 @@
 """Walking people and cyclists as posed skeletons with thick limbs."""
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+import math
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_ros.sim.canvas import SUBPIXEL_BITS, Canvas
-from seg_ros.sim.parts import GLASSY, PartsWindow, facing_plane
+from seg_ros.sim.canvas import Canvas, SUBPIXEL_BITS
+from seg_ros.sim.parts import facing_plane, GLASSY, PartsWindow
 
 Points = NDArray[np.float64]
 Colour = tuple[float, float, float]
@@ -148,7 +148,8 @@ def riding_pose(look: PersonLook, phase: float) -> list[Limb]:
         limbs.append(Limb((side * 0.24, 1.18, 0.22), (side * 0.23, 1.05, 0.40), 0.042, look.top))
     for x in (-0.1, 0.0, 0.1):
         limbs.append(Limb((x * look.width, hip[1], hip[2]),
-                          (x * 1.2 * look.width, shoulder[1] - 0.05, shoulder[2]), 0.105, look.top))
+                          (x * 1.2 * look.width, shoulder[1] - 0.05, shoulder[2]), 0.105,
+                          look.top))
     limbs += _head(look, up=1.60, forward=0.20)
     if look.bag == 'back':
         limbs.append(Limb((0, 1.18, -0.16), (0, 1.36, -0.04), 0.12, look.trousers))

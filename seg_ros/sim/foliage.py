@@ -2,8 +2,8 @@
 """Pictures of trees and bushes: leafy, evergreen and bare."""
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+import math
 
 import cv2
 import numpy as np

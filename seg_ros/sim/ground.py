@@ -2,15 +2,15 @@
 """The flat ground: road, pavement, grass, markings, textures and shadows."""
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from itertools import groupby
+import math
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_ros.sim.canvas import SUBPIXEL_BITS, Canvas
+from seg_ros.sim.canvas import Canvas, SUBPIXEL_BITS
 from seg_ros.sim.classes import PAVEMENT, ROAD, TREE
 from seg_ros.sim.path import LocalRoad, Road
 from seg_ros.sim.textures import asphalt_tile, grass_tile, slab_tile, worn_tile
@@ -59,7 +59,8 @@ def random_ground(rng: np.random.Generator) -> GroundLook:
     r, g, b = lawns[int(rng.integers(3))]
     return GroundLook(fine=(spread(fine), spread(half)), coarse=spread(worn_tile(rng), 5),
                       slabs=spread(slab_tile(rng)),
-                      grass=spread(grass_tile(rng)), road=grey(72, 128), pavement=grey(110, 168, 6),
+                      grass=spread(grass_tile(rng)), road=grey(72, 128),
+                      pavement=grey(110, 168, 6),
                       lawn=(r, g, b), paint=grey(185, 232), kerb=grey(130, 185),
                       yellow=bool(rng.uniform() < 0.5),
                       dash_m=((4.0, 2.0), (2.0, 4.0), (6.0, 3.0))[int(rng.integers(3))],

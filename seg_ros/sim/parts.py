@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_ros.sim.camera import NEAR_M
-from seg_ros.sim.canvas import SUBPIXEL_BITS, Canvas, Window, subpixels
+from seg_ros.sim.canvas import Canvas, SUBPIXEL_BITS, subpixels, Window
 
 _NOTHING = (0.0, 0.0, 0.0)
 GLASSY = -1.0  # a colour below zero: belongs to the object, but shows what is behind
@@ -70,9 +70,10 @@ class PartsWindow:
         lit[:, :3] = np.maximum(np.minimum(colours * (gain * (1 - haze)) + 190 * haze, 255), 0)
         rows, columns = self.window.shape
         # one take of four bytes instead of four of one
-        colour = lit.view(np.uint32)[:, 0].take(self.index).view(np.uint8).reshape(rows, columns, 4)
+        colour = lit.view(np.uint32)[:, 0].take(self.index).view(np.uint8)
+        colour = colour.reshape(rows, columns, 4)
         if grain is not None and rows * columns > 300:
-            colour = cv2.multiply(colour, cv2.merge([grain[:rows, :columns]] * 4), scale=1 / 128)
+            colour = cv2.multiply(colour, grain[:rows, :columns], scale=1 / 128)
         glassy = colours[:, 0] < 0
         if glassy.any():
             seen &= np.logical_not(glassy).take(self.index)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the road runs and how the camera car drives along it, as functions of distance and time."""
+"""Where the road runs and how the camera car drives along it, as functions of way and time."""
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+import math
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray

@@ -2,30 +2,38 @@
 """Paints one frame: sky and skyline, ground, what stands there, what moves."""
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+import math
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_ros.sim.cars import SHAPES, CarLook, Light, paint_car
-from seg_ros.sim.canvas import Canvas, Texture, paint_quad
+from seg_ros.sim.canvas import Canvas, paint_quad, Texture
+from seg_ros.sim.cars import CarLook, Light, paint_car, SHAPES
 from seg_ros.sim.classes import BICYCLIST, BUILDING, CAR, FENCE, POLE, SIGN, TREE
 from seg_ros.sim.facades import Facade, make_facade
-from seg_ros.sim.figures import PersonLook, paint_person
-from seg_ros.sim.foliage import TreeSprite, make_tree
+from seg_ros.sim.figures import paint_person, PersonLook
+from seg_ros.sim.foliage import make_tree, TreeSprite
 from seg_ros.sim.ground import Ground, GroundLook, random_ground
-from seg_ros.sim.parts import PartsWindow, facing_plane
+from seg_ros.sim.parts import facing_plane, PartsWindow
 from seg_ros.sim.path import LocalRoad, Road
-from seg_ros.sim.textures import (cloud_noise, hedge_texture, railing_texture, sky_panorama,
-                                  skyline, to_uint8, wall_texture)
+from seg_ros.sim.textures import (
+    cloud_noise,
+    hedge_texture,
+    railing_texture,
+    sky_panorama,
+    skyline,
+    to_uint8,
+    wall_texture,
+)
 from seg_ros.sim.traffic import Actor
 from seg_ros.sim.weather import Weather
-from seg_ros.sim.world import FACADE_STYLES, FACADES_EACH, Barrier, Chunk, House, Post, Sign, Tree
+from seg_ros.sim.world import Barrier, Chunk, FACADE_STYLES, FACADES_EACH, House, Post, Sign, Tree
 
 Points = NDArray[np.float64]
+ToPixels = Callable[[list[tuple[float, float]]], Points]
 _FAR_M, _STANDING_FAR_M = 130.0, 95.0
 _TREE_KINDS = ('leafy',) * 5 + ('bare',) * 5 + ('conifer',) * 3 + ('bush',) * 3
 
@@ -41,7 +49,7 @@ class Scenery:
     sky: NDArray[np.uint8]  # (height, 2 width, 4)
     skyline: NDArray[np.uint8]  # (h, w, 4)
     skyline_classes: NDArray[np.uint8]
-    grain: NDArray[np.uint8]  # (1024, 1024) around 128, lies over flat colours
+    grain: NDArray[np.uint8]  # (1024, 1024, 4) around 128, lies over flat colours
 
 
 def make_scenery(seed: int, width: int, height: int) -> Scenery:
@@ -59,7 +67,8 @@ def make_scenery(seed: int, width: int, height: int) -> Scenery:
     return Scenery(facades=facades, trees=trees, barriers=barriers, ground=random_ground(rng),
                    sky=cv2.cvtColor(sky_panorama(rng, (height, 2 * width)), cv2.COLOR_RGB2RGBA),
                    skyline=cv2.cvtColor(picture, cv2.COLOR_RGB2RGBA),
-                   skyline_classes=classes, grain=np.tile(to_uint8(grain), (2, 2)))
+                   skyline_classes=classes,
+                   grain=cv2.merge([np.tile(to_uint8(grain), (2, 2))] * 4))
 
 
 @dataclass(frozen=True)
@@ -254,7 +263,7 @@ class _Brush:
 
     def _wall(self, left: Points, right: Points, down: Points, texture: Texture, *,
               class_id: int, tint: float = 1.0, outline: Points | None = None) -> Iterable[Job]:
-        """Return the job of a wall that ends `down` (3,) at two level points, if it can be seen."""
+        """Yield the job of a wall `down` (3,) to two level foot points, if it can be seen."""
         if self._hidden(left, right):
             return
         along = right - left
@@ -350,7 +359,7 @@ class _Brush:
         self._canvas.ink(window, colour, seen & (picture[..., 3] > 110))
 
     def _upright(self, foot: Points, box_m: tuple[float, float, float, float]
-                 ) -> tuple[PartsWindow, Callable[[list[tuple[float, float]]], Points], float] | None:
+                 ) -> tuple[PartsWindow, ToPixels, float] | None:
         """Open a window around a thing that faces the camera: left, right, low, high in metres."""
         view = self._canvas.view
         origin = view.optical_from_level @ foot

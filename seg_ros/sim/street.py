@@ -2,22 +2,22 @@
 """The synthetic street: a camera image with depth and exact labels for any frame of a seed."""
 from __future__ import annotations
 
-import math
 from collections import OrderedDict
 from dataclasses import dataclass
+import math
 
 import numpy as np
 from numpy.typing import NDArray
 
 from seg_ros.sim.camera import CameraModel, CameraView, rotation
 from seg_ros.sim.canvas import Canvas
-from seg_ros.sim.cars import SHAPES, CarLook
+from seg_ros.sim.cars import CarLook, SHAPES
 from seg_ros.sim.classes import BICYCLIST
 from seg_ros.sim.path import EgoMotion, LocalRoad, Road
-from seg_ros.sim.render import Renderer, Scene, make_scenery
+from seg_ros.sim.render import make_scenery, Renderer, Scene
 from seg_ros.sim.traffic import Actor, Traffic
-from seg_ros.sim.weather import Sensor, random_weather
-from seg_ros.sim.world import CHUNK_M, Chunk, World
+from seg_ros.sim.weather import random_weather, Sensor
+from seg_ros.sim.world import Chunk, CHUNK_M, World
 
 _CHUNKS_KEPT = 32
 _AHEAD_M = 130.0
@@ -94,7 +94,8 @@ class Street:
         canvas = Canvas(view)
         self._renderer.paint(canvas, Scene(s=s, heading=float(self._road.heading(s)) + yaw,
                                            local=local, chunks=chunks, actors=actors))
-        image = self._sensor.expose(canvas.finished_image(), np.random.default_rng([self._seed, 5, index]))
+        noise = np.random.default_rng([self._seed, 5, index])
+        image = self._sensor.expose(canvas.finished_image(), noise)
         seen_ids = canvas.seen_instances()
         seen = [actor for actor in actors if actor.instance_id in seen_ids]
         return StreetFrame(image=image, depth=canvas.depth(), class_map=canvas.class_map(),

@@ -2,17 +2,17 @@
 """What moves: walkers, cars and cyclists whose place is a closed form of the time."""
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+import math
 
 import numpy as np
 
-from seg_ros.sim.cars import SHAPES, CarLook, random_look
+from seg_ros.sim.cars import CarLook, random_look, SHAPES
 from seg_ros.sim.classes import BICYCLIST, CAR, PEDESTRIAN
 from seg_ros.sim.figures import PersonLook, random_person
 from seg_ros.sim.path import EgoMotion, Road
-from seg_ros.sim.world import Chunk, Junction, World, static_id
+from seg_ros.sim.world import Chunk, Junction, static_id, World
 
 _CARS_SEEN_M, _PEOPLE_SEEN_M = 130.0, 80.0
 _ONCOMING, _AHEAD, _OVERTAKING, _CROSSING_CAR = 2, 3, 4, 5

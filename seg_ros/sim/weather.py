@@ -2,8 +2,8 @@
 """Light outside and what lens and sensor make of it, drawn once a seed."""
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+import math
 
 import cv2
 import numpy as np

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seg_ros.sim.cars import SHAPES, CarLook, random_look
+from seg_ros.sim.cars import CarLook, random_look, SHAPES
 from seg_ros.sim.path import Road
 
 CHUNK_M = 40.0
@@ -146,7 +146,8 @@ def static_id(chunk: int, slot: int, kind: int) -> int:
 class World:
     """The things along one seed's road."""
 
-    def __init__(self, seed: int, road: Road, facade_sizes: tuple[tuple[float, float], ...]) -> None:
+    def __init__(self, seed: int, road: Road,
+                 facade_sizes: tuple[tuple[float, float], ...]) -> None:
         """Draw the character of the town."""
         self._seed, self._road, self._sizes = seed, road, facade_sizes
         rng = np.random.default_rng([seed, 10])
@@ -272,7 +273,8 @@ class _Builder:
                                              int(rng.integers(4))))
             if rng.uniform() < self.world._greenery * min(1.0, setback / 3):
                 self._tree(s + 1.5, side * (edge + setback * rng.uniform(0.3, 0.8)),
-                           tall=float(rng.uniform(2.0, 4.0 + 1.2 * setback)), bush=rng.uniform() < 0.5)
+                           tall=float(rng.uniform(2.0, 4.0 + 1.2 * setback)),
+                           bush=rng.uniform() < 0.5)
             if setback > 5.2 and rng.uniform() < 0.5:
                 look = random_look(rng, small=True)
                 self._car(s + 2.5, side * (edge + setback - 2.6), side * 1.57, look)
@@ -354,7 +356,8 @@ class _Builder:
             self.barriers.append(Barrier(s0 + 1, min(s1, s0 + rng.uniform(5, 14)),
                                          side * (kerb + 0.2), side * (kerb + 0.2), 1.05, 'fence',
                                          int(rng.integers(4))))
-        for _ in range(int(rng.poisson(self.world._greenery * (0.35 if zone == 'shops' else 1.1)))):
+        leafy = 0.35 if zone == 'shops' else 1.1
+        for _ in range(int(rng.poisson(self.world._greenery * leafy))):
             self._tree(self.start + float(rng.uniform(2, 38)), side * (kerb + 0.7),
                        tall=float(rng.uniform(5.0, 11)), bush=False)
 
