@@ -99,7 +99,7 @@ def rotation(*, yaw: float, pitch: float, roll: float) -> NDArray[np.float64]:
 
 
 def clip_near(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Cut a convex polygon (N, 3), optical frame, at the near plane; (0, 3) where all is behind."""
+    """Cut a convex polygon (N, 3), optical frame, at the near plane; (0, 3) if all is behind."""
     depth = points[:, 2].tolist()
     if min(depth) >= NEAR_M:
         return points
