@@ -8,7 +8,7 @@ IMAGES ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench train lock clean
+.PHONY: help setup demo test lint bench train readme lock clean
 
 help:  ## show what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -32,6 +32,9 @@ bench: setup  ## measure the node against a bare relay, into reports/bench.json
 
 train: setup  ## train the embedded network, or go on where it stopped
 	@$(BIN)/python -m training.train $(ARGS)
+
+readme: setup  ## write the README's parameter table and figures anew
+	@$(BIN)/python tools/readme.py
 
 lock: setup  ## pin every package anew after a change of requirements/
 	@$(BIN)/python tools/ros_from_pip/lock.py

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes the generated parts of the README: the parameter table and the measured figures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+import re
+from typing import Any
+
+from seg_ros.core.config import parameter_table
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def generated(readme: str) -> str:
+    """Return a README's text with its generated parts as they should be."""
+    parts = {'parameters': parameter_table(), 'figures': figures()}
+    for name, text in parts.items():
+        block = re.compile(rf'(<!-- {name} -->\n).*?(<!-- /{name} -->)', re.DOTALL)
+        readme = block.sub(lambda match, text=text: f'{match[1]}{text}\n{match[2]}', readme)
+    return readme
+
+
+def figures() -> str:
+    """Return the tables of figures, from the reports that commands wrote."""
+    return '\n\n'.join((_quality(_report('street_tiny')), _cost(_report('bench'))))
+
+
+def _report(name: str) -> dict[str, Any]:
+    """Return a report."""
+    report: dict[str, Any] = json.loads((ROOT / 'reports' / f'{name}.json').read_text())
+    return report
+
+
+def _quality(report: dict[str, Any]) -> str:
+    """Return what street_tiny sees."""
+    val, streets = report['camvid_val'], report['synthetic']
+    quality = streets['quality']
+    return '\n'.join((
+        f'`street_tiny` (`.venv/bin/python -m training.evaluate`, {val["frames"]} real frames '
+        f'and {streets["frames"]} of streets that it was not trained on):',
+        '',
+        '| figure | value |',
+        '|---|---|',
+        f'| mIoU on CamVid val | {val["miou"]:.3f} |',
+        f'| mIoU on synthetic streets | {streets["miou"]:.3f} |',
+        f'| PQ on synthetic streets (things, stuff) | {quality["all"]["pq"]:.3f} '
+        f'({quality["things"]["pq"]:.3f}, {quality["stuff"]["pq"]:.3f}) |'))
+
+
+def _cost(report: dict[str, Any]) -> str:
+    """Return what the node costs beside its model."""
+    lines = [
+        "The node's own cost (`make bench`: a model that costs nothing, round trips in lock step "
+        f'on {report["machine"]["cores"]} cores, median of {report["frames"]}), as a multiple of '
+        'a bare rclpy relay of the same frames in the same run:',
+        '',
+        '| frame | outputs | time / relay | bytes / relay | ms |',
+        '|---|---|---|---|---|']
+    names = {'node': 'semantic, instances, instance map, panoptic',
+             'node with overlay': 'the same and the overlay'}
+    for size, cases in report['node_cost'].items():
+        lines += [f'| {size} | {title} | {cases[case]["times_relay"]:.1f} | '
+                  f'{cases[case]["bytes_times_relay"]:.1f} | '
+                  f'{cases[case]["round_trip_ms"]["p50"]:.1f} |' for case, title in names.items()]
+    return '\n'.join(lines)
+
+
+def main() -> None:
+    """Rewrite the README."""
+    path = ROOT / 'README.md'
+    path.write_text(generated(path.read_text()))
+
+
+if __name__ == '__main__':
+    main()
