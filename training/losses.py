@@ -45,9 +45,8 @@ def semantic_loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     """Return the cross-entropy at half of the resolution, rare classes weighted up."""
     share = torch.tensor(CLASS_SHARE, device=logits.device)
     weights = (0.1 / share).sqrt()
-    full = functional.interpolate(logits.float(), scale_factor=2, mode='bilinear',
-                                  align_corners=False)
-    return functional.cross_entropy(full, batch.classes, weight=weights, ignore_index=VOID)
+    return functional.cross_entropy(logits.float(), batch.classes, weight=weights,
+                                    ignore_index=VOID)
 
 
 def centre_loss(logits: torch.Tensor, truth: torch.Tensor, is_counted: torch.Tensor

@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from seg_ros.models.street_tiny import StreetNetwork
+from training.calibrate import calibrate
 from training.data import Batch, Labelled, read_camvid, Samples
 from training.export import new_network, PACKAGE_WEIGHTS, STREET, write_weights
 from training.losses import Losses, losses
@@ -232,6 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sources.append(read_synthetic(RUNS / 'synthetic', frames=options.synthetic_frames))
     fit(trainer, sources, checkpoint=checkpoint, workers=options.workers)
     write_weights(options.output, trainer.average.state_dict(), STREET)
+    calibrate(options.output)
     _logger.info('wrote %s', options.output)
 
 
