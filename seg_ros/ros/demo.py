@@ -43,6 +43,7 @@ PROFILE = 'config/fastdds_shared_memory.xml'
 _SEED = 20027  # a crowded street that no training has seen
 _MIN_AREA = 100  # pixels; smaller instances of the truth are not asked for
 _ROWS = 5  # moments on the contact sheet
+_LONGEST_S, _FASTEST_HZ = 3600.0, 1000.0
 _START_TIMEOUT_S = 120.0
 _IDLE_S = 1.5  # nothing more comes after so long a silence
 _END_TIMEOUT_S = 5.0
@@ -112,10 +113,12 @@ class Input:
 
 def choose_input(options: Namespace) -> Input:
     """Return the camera for the options; raises ValueError for a recording that cannot be."""
-    common = {
-        'wait_for_subscribers': 2,  # the node and the consumer
-        'max_frames': 0,
-    }
+    if not (0.0 < options.seconds <= _LONGEST_S and 0.0 <= options.rate <= _FASTEST_HZ):
+        raise ValueError(
+            f'{options.seconds:g} s at {options.rate:g} Hz cannot be, expected '
+            f'above 0 to {_LONGEST_S:g} s and 0 (as the source has it) to {_FASTEST_HZ:g} Hz'
+        )
+    common = {'wait_for_subscribers': 2}  # the node and the consumer
     source = options.video or options.images
     if not source:
         rate_hz = options.rate or 10.0
