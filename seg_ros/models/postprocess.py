@@ -34,16 +34,16 @@ def find_centres(scores: torch.Tensor, *, threshold: float, stride: int, window:
     `limit` of them are kept. Equal neighbours (a plateau) count once, the first in reading order.
     """
     peak = functional.max_pool2d(scores[None], window, stride=1, padding=window // 2)[0]
-    candidates = torch.where((scores == peak) & (scores >= threshold), scores, -1.0)
-    ordered, places = candidates.flatten().sort(descending=True, stable=True)
-    places = places[:limit][ordered[:limit] >= 0]
+    places = ((scores == peak) & (scores >= threshold)).flatten().nonzero()[:, 0]
+    order = torch.argsort(scores.flatten()[places], descending=True, stable=True)
+    places = places[order[:limit]]
     height, width = scores.shape[1:]
     rows, columns = places // width % height, places % width
     things = places // (height * width)
     kept = _first_of_plateau(rows, columns, things, window=window)
     positions = pixel_of_cell(torch.stack((rows, columns), dim=1), stride=stride)
     return Centres(positions=positions[kept], things=things[kept],
-                   scores=candidates.flatten()[places][kept])
+                   scores=scores.flatten()[places][kept])
 
 
 def _first_of_plateau(rows: torch.Tensor, columns: torch.Tensor, things: torch.Tensor, *,

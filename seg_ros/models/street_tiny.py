@@ -346,8 +346,8 @@ class StreetTiny:
         if not height or not width:
             raise ModelError(f'street_tiny got an image of {width}x{height}, expected pixels')
         features = self._network(self._prepare(image))
-        if not torch.isfinite(torch.cat([f.flatten() for f in features])).all():
-            # argmax would call NaN class 0
+        # argmax would call NaN class 0; a sum is finite only if all of its terms are
+        if not torch.isfinite(torch.stack([feature.sum() for feature in features])).all():
             raise ModelError('street_tiny computed values that are not finite: '
                              'its weights or the device are damaged')
         return self._decode(features, height=height, width=width)
