@@ -220,7 +220,7 @@ def config_from(values: Mapping[str, object]) -> Config:
     known = {parameter.name: parameter for parameter in PARAMETERS}
     for name in values:
         if name not in known:
-            raise ValueError(unknown_parameter(name))
+            raise ValueError(unknown_parameter(name, known))
     checked = {name: known[name].check(value) for name, value in values.items()}
     return Config(
         **{name: value for name, value in checked.items() if '.' not in name},  # type: ignore[arg-type]
@@ -234,17 +234,17 @@ def _group(values: Mapping[str, ParameterValue], group: str) -> dict[str, Parame
             if name.startswith(prefix)}
 
 
-def unknown_parameter(name: str) -> str:
+def unknown_parameter(name: str, known: Iterable[str]) -> str:
     """Return the sentence for a name that nobody declared, with the nearest known one."""
-    near = nearest_parameter(name)
+    near = nearest_name(name, known)
     hint = f', did you mean {near!r}?' if near else ', see the parameter table in the README'
     return f'unknown parameter {name!r}{hint}'
 
 
-def nearest_parameter(name: str) -> str:
+def nearest_name(name: str, known: Iterable[str]) -> str:
     """Return the known name within edit distance 2, or an empty string."""
-    distances = {parameter.name: _edit_distance(name, parameter.name) for parameter in PARAMETERS}
-    nearest = min(distances, key=lambda known: distances[known])
+    distances = {candidate: _edit_distance(name, candidate) for candidate in known}
+    nearest = min(distances, key=lambda candidate: distances[candidate])
     return nearest if distances[nearest] <= 2 else ''
 
 

@@ -4,26 +4,22 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Mapping
-from difflib import get_close_matches
+from collections.abc import Mapping
 import math
-import sys
 
 import numpy as np
 from numpy.typing import NDArray
 from rcl_interfaces.msg import ParameterDescriptor
-import rclpy
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from seg_ros.core.config import Parameter, ParameterValue
+from seg_ros.ros.parameters import read_overrides
 
 COMMON_PARAMETERS = (
     Parameter('frame_id', 'camera_optical_frame', 'tf frame of every message'),
@@ -44,7 +40,6 @@ COMMON_PARAMETERS = (
 _QUEUE_DEPTH = 10  # messages that a topic keeps for a slow subscriber
 _SETTLE_S = 0.5  # topics of one subscriber are found one after the other
 _LAST_WORDS_S = 2.0  # how long the end waits for subscribers to fetch the last frame
-_ROS_OWN = ('use_sim_time', 'qos_overrides', 'start_type_description_service')
 
 
 class CameraNode(Node):
@@ -136,9 +131,7 @@ def declare_settings(
     Raises ValueError with one sentence for a wrong value, or for a name that nobody declared
     and that looks like one of these; other strangers are one warning.
     """
-    overrides = {name: value.value for name, value in node._parameter_overrides.items()}
-    known = {parameter.name for parameter in parameters}
-    _refuse_misspelt(node, overrides.keys() - known, known)
+    overrides = read_overrides(node, parameters)
     settings = {}
     for parameter in parameters:
         value = parameter.check(overrides.get(parameter.name, parameter.default))
@@ -150,41 +143,6 @@ def declare_settings(
         node.declare_parameter(parameter.name, value, descriptor, ignore_override=True)
         settings[parameter.name] = value
     return settings
-
-
-def _refuse_misspelt(node: Node, strangers: set[str], known: set[str]) -> None:
-    """Raise ValueError for a stranger that is nearly a known name; warn of the others."""
-    for name in sorted(strangers):
-        if name.startswith(_ROS_OWN):
-            continue
-        near = get_close_matches(name, known, n=1, cutoff=0.75)
-        if near:
-            raise ValueError(f'unknown parameter {name!r}, did you mean {near[0]!r}?')
-        node.get_logger().warning(
-            f'unknown parameter {name!r} is not used, expected one of {", ".join(sorted(known))}'
-        )
-
-
-def run_camera(make: Callable[[], CameraNode], *, name: str, stop: Callable[[], bool]) -> int:
-    """Run a camera until stop() or its end; return the exit code."""
-    try:
-        rclpy.init(args=sys.argv, signal_handler_options=SignalHandlerOptions.NO)
-        node = make()
-    except (ValueError, RuntimeError) as error:  # RuntimeError: arguments that rcl cannot read
-        print(f'{name}: {error}', file=sys.stderr)
-        rclpy.try_shutdown()
-        return 1
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    try:
-        while not stop() and node.exit_code is None:
-            executor.spin_once(timeout_sec=0.1)
-    except ExternalShutdownException:
-        pass
-    executor.remove_node(node)
-    node.destroy_node()
-    rclpy.try_shutdown()
-    return node.exit_code or 0
 
 
 def image_message(pixels: NDArray[np.generic], *, encoding: str, header: Header) -> Image:

@@ -154,7 +154,7 @@ class Findings:
         self._confusion = ConfusionMatrix(label_set)
         self._quality = PanopticQuality(label_set, min_area=_MIN_AREA)
         self._scored = source.has_truth and label_set.names == CLASS_NAMES
-        self._video = VideoWriter(out / 'overlay.mp4', rate_hz=source.rate_hz)
+        self._video = VideoWriter(out / 'overlay.mp4', rate_hz=source.rate_hz, quality=24)
         # the first frames are the street's start and say least
         self._rows_at_s = [seconds * (row + 0.5) / _ROWS for row in range(_ROWS)]
         self._first_ns = 0

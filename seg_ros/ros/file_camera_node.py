@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,8 @@ from std_msgs.msg import Header
 import yaml
 
 from seg_ros.core.config import Parameter
-from seg_ros.ros.camera import byte_array, CameraNode, image_message, run_camera
+from seg_ros.ros.camera import byte_array, CameraNode, image_message
+from seg_ros.ros.process import forward_logs, run_node
 from seg_ros.sim.recording import open_recording
 
 DEFAULT_RATE_HZ = 10.0
@@ -52,7 +52,7 @@ class FileCameraNode(CameraNode):
     def __init__(self) -> None:
         """Open the recording and start; raise ValueError with one sentence where that fails."""
         super().__init__('file_camera_node', PARAMETERS)
-        _forward_warnings(self)
+        forward_logs(self)
         settings = self.settings
         if not settings['path']:
             raise ValueError('path is empty, expected a folder of images or a video file')
@@ -146,17 +146,6 @@ def _floats(matrix: dict[str, Any]) -> list[float]:
     return [float(value) for value in matrix['data']]
 
 
-def _forward_warnings(node: CameraNode) -> None:
-    """Send what the recording warns of to the node's logger, and so to /rosout."""
-    handler = logging.Handler()
-    handler.emit = lambda record: node.get_logger().warning(  # type: ignore[method-assign]
-        record.getMessage()
-    )
-    logger = logging.getLogger('seg_ros')
-    logger.propagate = False
-    logger.handlers[:] = [handler]
-
-
 def run(stop: Callable[[], bool]) -> int:
     """Run the camera until stop() or the recording's end; return the exit code."""
-    return run_camera(FileCameraNode, name='file_camera_node', stop=stop)
+    return run_node(FileCameraNode, name='file_camera_node', stop=stop)

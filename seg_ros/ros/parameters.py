@@ -2,7 +2,7 @@
 """core/config.py as ROS parameters: declared, described, checked when set."""
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 import math
 
 from rcl_interfaces.msg import (
@@ -17,7 +17,7 @@ from rclpy.parameter import Parameter as RosParameter
 from seg_ros.core.config import (
     Config,
     config_from,
-    nearest_parameter,
+    nearest_name,
     Parameter,
     PARAMETERS,
     unknown_parameter,
@@ -39,10 +39,7 @@ class NodeParameters:
         """
         self._is_fixed = is_fixed
         self._on_change = on_change
-        overrides = _overrides(node)
-        self.strangers = _strangers(overrides)
-        self.config = config_from({name: value for name, value in overrides.items()
-                                   if name not in self.strangers})
+        self.config = config_from(read_overrides(node, PARAMETERS))
         for parameter in PARAMETERS:
             _declare(node, parameter, value_of(self.config, parameter.name))
         node.add_on_set_parameters_callback(self._check)
@@ -79,25 +76,22 @@ class NodeParameters:
         return config_from(values)
 
 
-def _overrides(node: Node) -> dict[str, object]:
-    """Return what the command line and files set for this node."""
+def read_overrides(node: Node, parameters: Iterable[Parameter]) -> dict[str, object]:
+    """Return what the command line and files set of these parameters.
+
+    A name that nobody declared and that is nearly one of these raises ValueError; any other
+    stranger is a warning, since files for all nodes are common.
+    """
     # rclpy offers them only by declaring everything that comes, which would hide misspelt names
-    return {name: parameter.value for name, parameter in node._parameter_overrides.items()}
-
-
-def _strangers(overrides: dict[str, object]) -> tuple[str, ...]:
-    """Return names that are not this node's; raises ValueError for one that is nearly."""
-    known = {parameter.name for parameter in PARAMETERS}
-    strangers = tuple(name for name in overrides if name not in known)
-    for name in strangers:
-        if not name.startswith(_ROS_OWN) and nearest_parameter(name):
-            raise ValueError(unknown_parameter(name))
-    return strangers
-
-
-def foreign(strangers: tuple[str, ...]) -> list[str]:
-    """Return the strangers that are worth a warning: those that ROS itself does not know."""
-    return [name for name in strangers if not name.startswith(_ROS_OWN)]
+    values = {name: given.value for name, given in node._parameter_overrides.items()}
+    known = {parameter.name for parameter in parameters}
+    for name in sorted(values.keys() - known):
+        if name.startswith(_ROS_OWN):
+            continue
+        if nearest_name(name, known):
+            raise ValueError(unknown_parameter(name, known))
+        node.get_logger().warning(f'parameter {name!r} is not one of this node, ignored')
+    return {name: value for name, value in values.items() if name in known}
 
 
 def _declare(node: Node, parameter: Parameter, value: object) -> None:

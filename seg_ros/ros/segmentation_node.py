@@ -5,14 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future
 import gc
-import logging
-import sys
 import time
 
-import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage
 import torch
 
@@ -25,36 +19,29 @@ from seg_ros.ros.image_input import AnyImage, ImageInput
 from seg_ros.ros.managed_node import ManagedNode, sentence_of
 from seg_ros.ros.messages import BadImageError, check_compressed, check_image, decode
 from seg_ros.ros.outputs import Outputs
-from seg_ros.ros.parameters import foreign, NodeParameters
+from seg_ros.ros.parameters import NodeParameters
+from seg_ros.ros.process import forward_logs, run_node
 from seg_ros.ros.statistics import Statistics
 from seg_ros.ros.worker import Worker
 
 _QUIET_S = 1.0  # at most one line about bad frames in this time
 _IDLE_S = 2.0  # how long a transition waits for the frame in the works
-
-
-class StartError(Exception):
-    """The node cannot start: one sentence."""
+_END_S = 1.0  # how long the end waits for it
 
 
 class SegmentationNode(ManagedNode[Pipeline]):
     """Segments the newest camera image, over and over."""
 
     def __init__(self) -> None:
-        """Declare parameters; nothing is loaded before configure. Raises StartError."""
+        """Declare parameters; nothing is loaded before configure. Raises ValueError."""
         super().__init__('segmentation_node')
-        _forward_logs(self)
+        forward_logs(self)
         self._pipeline: Pipeline | None = None
         self._outputs: Outputs | None = None
         self._camera: ImageInput | None = None
         self._silence_told = False
-        try:
-            self._settings = NodeParameters(
-                self, is_fixed=lambda: self._pipeline is not None, on_change=self._reconfigure)
-        except ValueError as error:
-            raise StartError(str(error)) from error
-        for name in foreign(self._settings.strangers):
-            self.get_logger().warning(f'parameter {name!r} is not one of this node, ignored')
+        self._settings = NodeParameters(
+            self, is_fixed=lambda: self._pipeline is not None, on_change=self._reconfigure)
         self._tracker: Tracker = NoTracker()
         self._statistics = Statistics()
         self._last_error_line_s = 0.0
@@ -64,10 +51,10 @@ class SegmentationNode(ManagedNode[Pipeline]):
         if self._settings.config.autostart:
             self.start()
 
-    def close(self, *, timeout_s: float) -> None:
-        """End the worker and destroy the node."""
-        self._worker.stop(timeout_s=timeout_s)
-        self.destroy_node()
+    def destroy_node(self) -> None:
+        """End the worker, then the node."""
+        self._worker.stop(timeout_s=_END_S)
+        super().destroy_node()
 
     def prepare(self) -> Future[Pipeline]:
         """Load and warm up the models on the worker thread."""
@@ -202,32 +189,6 @@ class SegmentationNode(ManagedNode[Pipeline]):
         return health
 
 
-class _RosLog(logging.Handler):
-    """Hands Python's log lines to the node's logger, and so to /rosout."""
-
-    def __init__(self, node: Node) -> None:
-        """Forward to a node."""
-        super().__init__()
-        self._logger = node.get_logger()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Forward one line."""
-        if record.levelno >= logging.ERROR:
-            self._logger.error(record.getMessage())
-        elif record.levelno >= logging.WARNING:
-            self._logger.warning(record.getMessage())
-        else:
-            self._logger.info(record.getMessage())
-
-
-def _forward_logs(node: Node) -> None:
-    """Send what core and models log to this node's logger."""
-    logger = logging.getLogger('seg_ros')
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    logger.handlers[:] = [_RosLog(node)]
-
-
 def _load(config: Config) -> Pipeline:
     """Load the models and run them once."""
     pipeline = Pipeline(config)
@@ -244,20 +205,4 @@ def _free_memory() -> None:
 
 def run(stop: Callable[[], bool]) -> int:
     """Run the node until stop() or until it gives up; return the exit code."""
-    rclpy.init(args=sys.argv, signal_handler_options=SignalHandlerOptions.NO)
-    try:
-        node = SegmentationNode()
-    except StartError as error:
-        print(f'segmentation_node: {error}', file=sys.stderr)
-        return 1
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    try:
-        while not stop() and node.exit_code is None:
-            executor.spin_once(timeout_sec=0.1)
-    except ExternalShutdownException:
-        pass
-    executor.remove_node(node)
-    node.close(timeout_s=1.0)
-    rclpy.try_shutdown()
-    return node.exit_code or 0
+    return run_node(SegmentationNode, name='segmentation_node', stop=stop)

@@ -9,7 +9,8 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from seg_ros.core.config import Parameter
-from seg_ros.ros.camera import CameraNode, image_message, run_camera
+from seg_ros.ros.camera import CameraNode, image_message
+from seg_ros.ros.process import run_node
 from seg_ros.sim import Street
 
 PARAMETERS = (
@@ -87,4 +88,4 @@ def _camera_info(street: Street) -> CameraInfo:
 
 def run(stop: Callable[[], bool]) -> int:
     """Run the camera until stop() or its last frame; return the exit code."""
-    return run_camera(StreetCameraNode, name='street_camera_node', stop=stop)
+    return run_node(StreetCameraNode, name='street_camera_node', stop=stop)

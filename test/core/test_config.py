@@ -10,7 +10,7 @@ import pytest
 from seg_ros.core.config import (
     Config,
     config_from,
-    nearest_parameter,
+    nearest_name,
     parameter_table,
     PARAMETERS,
     parse_size,
@@ -18,6 +18,7 @@ from seg_ros.core.config import (
     value_of,
 )
 
+NAMES = [p.name for p in PARAMETERS]
 NUMBERS = [p for p in PARAMETERS if p.kind in ('int', 'float')]
 WRONG_TYPES = {'bool': (1, 'true', None), 'int': (True, 1.0, '1', None),
                'float': (True, '0.5', None, [0.5]), 'string': (1, None, ['a']),
@@ -132,10 +133,10 @@ def test_rules_hold_however_a_config_is_made():
     ('frame_id', ''),
 ])
 def test_a_near_miss_is_named(name, near):
-    assert nearest_parameter(name) == near
+    assert nearest_name(name, NAMES) == near
     sentence = f"unknown parameter '{name}', did you mean '{near}'?" if near else \
         f"unknown parameter '{name}', see the parameter table in the README"
-    assert unknown_parameter(name) == sentence
+    assert unknown_parameter(name, NAMES) == sentence
     with pytest.raises(ValueError, match=f"^unknown parameter '{name}'"):
         config_from({name: 1})
 
