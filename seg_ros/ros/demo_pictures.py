@@ -57,7 +57,8 @@ def video_frame(moment: Moment, label_set: LabelSet) -> Pixels:
     canvas.paste(_tile(moment.overlay, tile), (tile[0] + 6, 0))
     draw = ImageDraw.Draw(canvas)
     _name_instances(draw, moment, origin=(tile[0] + 6, 0), scale=scale, size=tile)
-    right = f'{len(moment.detected)} instances     {moment.latency_ms:.0f} ms     {moment.time_s:.1f} s'
+    found, latency = f'{len(moment.detected)} instances', f'{moment.latency_ms:.0f} ms'
+    right = f'{found}     {latency}     {moment.time_s:.1f} s'
     draw.text((canvas.width - 12, tile[1] + 22), right, _INK, _font(15), anchor='rm')
     _legend(draw, label_set, at=(12, tile[1] + 22), width=canvas.width - 270)
     return np.asarray(canvas)
