@@ -42,11 +42,30 @@ def losses(features: Features, batch: Batch) -> Losses:
 
 
 def semantic_loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Return the cross-entropy at half of the resolution, rare classes weighted up."""
+    """Return cross-entropy, rare classes weighted up, plus what the overlap of each lacks."""
     share = torch.tensor(CLASS_SHARE, device=logits.device)
     weights = (0.1 / share).sqrt()
-    return functional.cross_entropy(logits.float(), batch.classes, weight=weights,
-                                    ignore_index=VOID)
+    logs = functional.log_softmax(logits.float(), dim=1)
+    entropy = functional.nll_loss(logs, batch.classes, weight=weights, ignore_index=VOID)
+    return entropy + 0.5 * overlap_loss(logs.exp(), batch.classes)
+
+
+def overlap_loss(probability: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+    """Return 1 - soft IoU, the mean over the classes that occur.
+
+    Takes (N, C, h, w) probabilities and (N, h, w) class ids. Every class counts the same, however
+    few its pixels (Rahman and Wang 2016, "Optimizing intersection-over-union").
+    """
+    count = probability.shape[1]
+    known = classes != VOID
+    ids = classes.where(known, 0)
+    right = probability.gather(1, ids[:, None])[:, 0] * known
+    shared = right.new_zeros(count).index_add(0, ids.flatten(), right.flatten())
+    true = right.new_zeros(count).index_add(0, ids.flatten(), known.flatten().to(right.dtype))
+    claimed = (probability * known[:, None]).sum(dim=(0, 2, 3))
+    iou = shared / (claimed + true - shared).clamp(min=1)
+    occurs = true > 0
+    return ((1 - iou) * occurs).sum() / occurs.sum().clamp(min=1)
 
 
 def centre_loss(logits: torch.Tensor, truth: torch.Tensor, is_counted: torch.Tensor

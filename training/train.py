@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trains street_tiny on CamVid and the synthetic street; `--resume` goes on where it stopped."""
+"""Trains street_tiny on CamVid and the synthetic street, or goes on where it was stopped."""
 from __future__ import annotations
 
 import argparse
@@ -223,7 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     cv2.setNumThreads(1)  # OpenCV's threads do not survive the fork of the loading processes
     trainer = Trainer(plan, device, threads=options.threads)
     checkpoint = RUNS / options.run / 'checkpoint.pt'
-    if options.resume and checkpoint.exists():
+    if checkpoint.exists() and not options.restart:
         trainer.restore(load_checkpoint(checkpoint))
         _logger.info('resumed %s at step %d of %d', checkpoint, trainer.step, plan.steps)
     elif options.start_from:
@@ -241,7 +241,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--run', default='street_tiny', help='name of the folder under runs')
-    parser.add_argument('--resume', action='store_true', help='go on from its checkpoint')
+    parser.add_argument('--restart', action='store_true', help='forget the checkpoint of the run')
     parser.add_argument('--start-from', type=Path, help='checkpoint to take first weights from')
     parser.add_argument('--steps', type=int, default=Plan.steps)
     parser.add_argument('--batch-size', type=int, default=Plan.batch_size)

@@ -22,7 +22,7 @@ from training.data import (
     warp,
 )
 from training.export import STREET, write_weights
-from training.losses import centre_loss, offset_loss
+from training.losses import centre_loss, offset_loss, overlap_loss
 from training.synthetic import compact_ids, FIRST_UNSEEN_SEED, frame_numbers, read_synthetic
 from training.train import fit, load_checkpoint, Plan, save_checkpoint, Trainer
 
@@ -165,3 +165,11 @@ def test_the_frames_of_a_seed_are_spread_over_its_run():
 def test_unseen_seeds_are_never_rendered_for_training(tmp_path):
     with pytest.raises(ValueError, match='unseen seeds'):
         read_synthetic(tmp_path, frames=8 * FIRST_UNSEEN_SEED + 1)
+
+
+def test_the_overlap_loss_is_one_less_the_mean_iou_of_sure_answers():
+    truth = torch.tensor([[[0, 0, 0, 1], [1, 255, 255, 1]]])
+    answer = torch.tensor([[[0, 0, 1, 1], [1, 0, 1, 0]]])
+    probability = torch.nn.functional.one_hot(answer, 3).permute(0, 3, 1, 2).float()
+    # class 0: 2 of 4 pixels; class 1: 2 of 4; class 2 does not occur
+    assert overlap_loss(probability, truth) == pytest.approx(0.5)
