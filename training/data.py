@@ -2,7 +2,7 @@
 """Frames with their labels, and how they become training samples: warped, recoloured, encoded."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 import os
 from pathlib import Path
@@ -255,17 +255,18 @@ class Samples(Dataset[Batch]):
     """Item i is batch i: what it holds depends on the seed and i alone, so a run can resume."""
 
     def __init__(self, sources: Sequence[Labelled], *, batch_size: int, seed: int,
-                 size: tuple[int, int] = (WIDTH, HEIGHT)) -> None:
-        """Take turns among the sources, sample by sample."""
+                 size_at: Callable[[int], tuple[int, int]]) -> None:
+        """Take turns among the sources, sample by sample; batch i has crops of size_at(i)."""
         self._sources = [source for source in sources if len(source)]
         self._batch_size = batch_size
         self._seed = seed
-        self._size = size
+        self._size_at = size_at
 
     def __getitem__(self, index: int) -> Batch:
         """Make a batch."""
         rng = np.random.default_rng((self._seed, index))
-        views = [self._view(rng, self._sources[place % len(self._sources)])
+        size = self._size_at(index)
+        views = [self._view(rng, self._sources[place % len(self._sources)], size)
                  for place in range(self._batch_size)]
         targets = [make_targets(view) for view in views]
         # half of the resolution costs a quarter; which of the 2 x 2 pixels changes by batch
@@ -279,10 +280,10 @@ class Samples(Dataset[Batch]):
             offsets=torch.from_numpy(np.stack([t.offsets for t in targets])),
             weights=torch.from_numpy(np.stack([t.weights for t in targets])))
 
-    def _view(self, rng: np.random.Generator, source: Labelled) -> View:
+    def _view(self, rng: np.random.Generator, source: Labelled, size: tuple[int, int]) -> View:
         """Return an augmented frame of a source."""
         place = int(rng.integers(len(source)))
         view = warp(View(image=source.images[place], classes=source.classes[place],
-                         instances=source.instances[place]), rng, size=self._size)
+                         instances=source.instances[place]), rng, size=size)
         return View(image=recolour(view.image, rng), classes=view.classes,
                     instances=view.instances)

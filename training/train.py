@@ -35,15 +35,20 @@ _logger = logging.getLogger(__name__)
 class Plan:
     """What a run does; a resumed run follows the plan that it is resumed with."""
 
-    steps: int = 6000
-    batch_size: int = 16
+    steps: int = 12_000
+    batch_size: int = 8
     parts: int = 4  # of a batch, each normalised by itself
-    size: tuple[int, int] = STREET.input_size  # width, height of the crops, multiples of 4
-    peak_rate: float = 3e-3
+    size: tuple[int, int] = (384, 288)  # width, height of the crops, multiples of 4
+    whole_from: float = 0.75  # share of the steps after which crops are as large as frames
+    peak_rate: float = 2e-3
     warm_up: int = 200  # steps
     weight_decay: float = 0.02
     average: float = 0.998  # share of the old average that each step keeps
     seed: int = 1
+
+    def size_at(self, step: int) -> tuple[int, int]:
+        """Return the width and height of the crops of a step."""
+        return self.size if step < self.whole_from * self.steps else STREET.input_size
 
     def rate(self, step: int) -> float:
         """Return the learning rate of a step: a linear rise, then half a cosine down to 0."""
@@ -186,7 +191,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 def batches(sources: Sequence[Labelled], plan: Plan, *, first: int, workers: int
             ) -> Iterator[Batch]:
     """Return the batches from step `first` to the plan's end."""
-    samples = Samples(sources, batch_size=plan.batch_size, seed=plan.seed, size=plan.size)
+    samples = Samples(sources, batch_size=plan.batch_size, seed=plan.seed,
+                      size_at=plan.size_at)
     loader = DataLoader(
         samples, batch_size=None, sampler=range(first, plan.steps), num_workers=workers,
         prefetch_factor=4 if workers else None)
@@ -217,8 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format='%(message)s')
     device = torch.device(options.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     plan = Plan(steps=options.steps, batch_size=options.batch_size, parts=options.parts,
-                size=(options.size[0], options.size[1]), peak_rate=options.peak_rate,
-                seed=options.seed)
+                whole_from=options.whole_from, peak_rate=options.peak_rate, seed=options.seed)
     torch.set_num_threads(1)  # the trainer has threads of its own
     cv2.setNumThreads(1)  # OpenCV's threads do not survive the fork of the loading processes
     trainer = Trainer(plan, device, threads=options.threads)
@@ -247,7 +252,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--batch-size', type=int, default=Plan.batch_size)
     parser.add_argument('--parts', type=int, default=Plan.parts,
                         help='of a batch, worked off in parallel on a CPU; 1 is best on a GPU')
-    parser.add_argument('--size', type=int, nargs=2, default=Plan.size, help='of the crops')
+    parser.add_argument('--whole-from', type=float, default=Plan.whole_from,
+                        help='share of the steps after which crops are as large as frames')
     parser.add_argument('--peak-rate', type=float, default=Plan.peak_rate)
     parser.add_argument('--seed', type=int, default=Plan.seed)
     parser.add_argument('--synthetic-frames', type=int, default=4000,

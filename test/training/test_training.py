@@ -28,7 +28,7 @@ from training.train import fit, load_checkpoint, Plan, save_checkpoint, Trainer
 
 CAR, PEDESTRIAN = THING_IDS[:2]
 CPU = torch.device('cpu')
-PLAN = Plan(steps=4, batch_size=2, parts=2, size=(64, 48), warm_up=2)
+PLAN = Plan(steps=4, batch_size=2, parts=2, size=(64, 48), whole_from=1.0, warm_up=2)
 
 
 @pytest.fixture(scope='module')
@@ -52,7 +52,7 @@ def test_two_steps_and_a_resume_equal_four_straight(tmp_path, frames):
     straight = Trainer(PLAN, CPU)
     fit(straight, [frames], checkpoint=tmp_path / 'straight.pt', workers=0)
     first = Trainer(PLAN, CPU, threads=1)
-    samples = Samples([frames], batch_size=2, seed=PLAN.seed, size=PLAN.size)
+    samples = Samples([frames], batch_size=2, seed=PLAN.seed, size_at=PLAN.size_at)
     for step in range(2):
         first.train_step(samples[step])
     save_checkpoint(tmp_path / 'half.pt', first)
@@ -67,7 +67,7 @@ def test_two_steps_and_a_resume_equal_four_straight(tmp_path, frames):
 
 def test_training_makes_the_loss_smaller(frames):
     trainer = Trainer(replace(PLAN, steps=40, peak_rate=2e-3), CPU)
-    batch = Samples([frames], batch_size=2, seed=1, size=PLAN.size)[0]
+    batch = Samples([frames], batch_size=2, seed=1, size_at=PLAN.size_at)[0]
     totals = [float(trainer.train_step(batch).total) for _ in range(12)]
     assert totals[-1] < 0.8 * totals[0]
 
@@ -79,6 +79,12 @@ def test_the_rate_rises_and_falls_to_zero():
     assert max(rates) <= plan.peak_rate and rates[100] == pytest.approx(0)
 
 
+def test_the_last_steps_see_whole_frames():
+    plan = Plan(steps=100, size=(64, 48), whole_from=0.75)
+    assert [plan.size_at(step) for step in (0, 74, 75, 99)] == [
+        (64, 48), (64, 48), (480, 360), (480, 360)]
+
+
 def test_exported_weights_load_as_a_model(tmp_path):
     trainer = Trainer(PLAN, CPU)
     write_weights(tmp_path / 'new.safetensors', trainer.average.state_dict(), STREET)
@@ -88,8 +94,8 @@ def test_exported_weights_load_as_a_model(tmp_path):
 
 
 def test_a_batch_depends_on_the_seed_and_its_number_alone(frames):
-    samples = Samples([frames], batch_size=2, seed=3, size=(64, 48))
-    later = Samples([frames], batch_size=2, seed=3, size=(64, 48))
+    samples = Samples([frames], batch_size=2, seed=3, size_at=PLAN.size_at)
+    later = Samples([frames], batch_size=2, seed=3, size_at=PLAN.size_at)
     later[0]
     for one, other in zip(vars(samples[5]).values(), vars(later[5]).values(), strict=True):
         assert torch.equal(one, other)
