@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line: help at once, one sentence for an error, quiet when interrupted."""
 
+from contextlib import suppress
 import json
 import os
 from pathlib import Path
 import signal
 import subprocess
 import sys
+import time
 
 import cv2
 import numpy as np
@@ -154,8 +156,10 @@ def test_an_interrupt_ends_it_quietly_with_code_130(tmp_path):
         'cpu',
     )
     done = tmp_path / 'out/semantic/001.png'
-    while process.poll() is None and not done.exists():
-        pass
+    deadline = time.monotonic() + 60
+    while process.poll() is None and not done.exists() and time.monotonic() < deadline:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.02)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
