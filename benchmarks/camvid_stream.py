@@ -26,25 +26,31 @@ from tqdm import tqdm
 from seg_ros.core.config import config_from
 from seg_ros.core.metrics import ConfusionMatrix
 from seg_ros.models.pipeline import Pipeline
+from seg_ros.ros.domain import lent_domain
 from seg_ros.ros.messages import image_message
 from seg_ros.sim.recording import open_recording
 
 ROOT = Path(__file__).resolve().parent.parent
 RATE_HZ = 15.0
-DOMAIN = 97
 CAMVID = Path(os.environ.get('CAMVID_DIR', ROOT.parent / 'shared' / 'data' / 'camvid'))
 
 
 def play(images: list[NDArray[np.uint8]], *, threads: int) -> dict[int, NDArray[np.uint8]]:
     """Return frame number -> class map of the frames that the node answered."""
-    environment = os.environ | {'ROS_DOMAIN_ID': str(DOMAIN),
+    with lent_domain() as domain:
+        return _play(images, threads=threads, domain=domain)
+
+
+def _play(images: list[NDArray[np.uint8]], *, threads: int, domain: int
+          ) -> dict[int, NDArray[np.uint8]]:
+    environment = os.environ | {'ROS_DOMAIN_ID': str(domain),
                                 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
     child = subprocess.Popen(
         [Path(sys.executable).parent / 'segmentation_node', '--ros-args',
          '-p', f'threads:={threads}', '-p', 'device:=cpu'], env=environment)
     context = Context()
-    rclpy.init(context=context, domain_id=DOMAIN)
+    rclpy.init(context=context, domain_id=domain)
     node = Node('camvid', context=context)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)

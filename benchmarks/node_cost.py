@@ -26,6 +26,7 @@ from std_msgs.msg import Header
 from tqdm import tqdm
 from vision_msgs.msg import Detection2DArray
 
+from seg_ros.ros.domain import lent_domain
 from seg_ros.ros.messages import image_message
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,7 +36,6 @@ LABELS: Mapping[str, type] = {
     'semantic/image_raw': Image, 'instances': Detection2DArray, 'instance/image_raw': Image,
     'panoptic/image_raw': Image}
 OVERLAY: Mapping[str, type] = {'overlay/image_raw': Image}
-DOMAIN = 99
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,10 @@ CASES = (
 class Driver:
     """Sends one image at a time to one case and waits for all of its outputs."""
 
-    def __init__(self) -> None:
-        """Join the domain."""
+    def __init__(self, domain: int) -> None:
+        """Join a domain."""
         self._context = Context()
-        rclpy.init(context=self._context, domain_id=DOMAIN)
+        rclpy.init(context=self._context, domain_id=domain)
         self._node = Node('driver', context=self._context)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
@@ -150,9 +150,10 @@ def measure(*, frames: int) -> dict[str, Any]:
     """Return round-trip times of relay and node for each size, taken in turn in one run."""
     os.environ.update(FASTRTPS_DEFAULT_PROFILES_FILE=str(PROFILE),
                       ROS_AUTOMATIC_DISCOVERY_RANGE='LOCALHOST')
-    environment = os.environ | {'ROS_DOMAIN_ID': str(DOMAIN)}
     node = Path(sys.executable).parent / 'segmentation_node'
     with ExitStack() as stack:
+        domain = stack.enter_context(lent_domain())
+        environment = os.environ | {'ROS_DOMAIN_ID': str(domain)}
         stack.enter_context(_process(
             sys.executable, ROOT / 'benchmarks' / 'relay.py', '--ros-args', '-r',
             f'__ns:={CASES[0].namespace}', environment=environment))
@@ -160,7 +161,7 @@ def measure(*, frames: int) -> dict[str, Any]:
             stack.enter_context(_process(
                 node, '--ros-args', '-r', f'__ns:={case.namespace}', '-p', 'device:=cpu',
                 '-p', 'panoptic_model:=checkerboard/fixed', environment=environment))
-        driver = Driver()
+        driver = Driver(domain)
         stack.callback(driver.close)
         for case in CASES:
             driver.wait_for(case)

@@ -4,10 +4,8 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-import fcntl
 import json
 import math
 import os
@@ -15,7 +13,6 @@ from pathlib import Path
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from typing import Any
 
@@ -34,6 +31,7 @@ from seg_ros.core.panoptic import PanopticEncoding, unpack
 from seg_ros.core.types import Segmentation, segmentation_from_map
 from seg_ros.ros.demo_consumer import Consumer, JoinedFrame
 from seg_ros.ros.demo_pictures import contact_sheet, Detected, Moment, video_frame, write_png
+from seg_ros.ros.domain import lent_domain, NoDomainError
 from seg_ros.sim import CLASS_NAMES, THINGS
 from seg_ros.sim.recording import open_recording
 from seg_ros.sim.video import VideoWriter
@@ -447,22 +445,6 @@ def _table(summary: Mapping[str, Any]) -> str:
     return '\n'.join([*lines, ''])
 
 
-@contextmanager
-def lent_domain() -> Iterator[int]:
-    """Lend a ROS domain that no other demo or test on this machine has."""
-    # above 101, discovery's ports overlap those that the system hands out
-    for number in range(1, 102):
-        path = Path(tempfile.gettempdir()) / f'ros_domain_{number}.lock'
-        with path.open('w') as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                continue
-            yield number
-            return
-    raise DemoError('no ROS domain in 1 to 101 is free')
-
-
 def _set_environment(domain: int) -> None:
     """Keep the demo's topics on this machine and in a domain of their own, for children too."""
     os.environ['ROS_DOMAIN_ID'] = str(domain)
@@ -509,7 +491,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             Demo(options).run()
     except KeyboardInterrupt:
         return INTERRUPTED
-    except (DemoError, ValueError, OSError) as error:
+    except (DemoError, NoDomainError, ValueError, OSError) as error:
         print(f'demo: {error}', file=sys.stderr)
         return 1
     finally:

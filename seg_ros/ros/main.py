@@ -65,6 +65,9 @@ def _run(module: str) -> None:
     """Import a node's module, run it until a signal, and leave with its exit code."""
     signals = _Signals()
     _keep_freed_memory()
+    # threads of torch that spin while they wait take the time of those they wait for: with
+    # every core busy, the model was five times slower
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     from importlib import import_module
     run = import_module(module).run
     signals.running = True

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-import fcntl
 import os
 from pathlib import Path
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from typing import Any
 
@@ -31,6 +29,8 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
+from seg_ros.ros.domain import lent_domain
+
 BIN = Path(sys.executable).parent
 OUTPUTS = {
     'semantic/image_raw': Image,
@@ -46,27 +46,15 @@ LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 @pytest.fixture
 def domain() -> Iterator[int]:
     """Lend a ROS domain that no other test on this machine has."""
-    yield from _lend_domain()
+    with lent_domain() as number:
+        yield number
 
 
 @pytest.fixture(scope='module')
 def module_domain() -> Iterator[int]:
     """Lend a ROS domain for the tests of a module that share a node."""
-    yield from _lend_domain()
-
-
-def _lend_domain() -> Iterator[int]:
-    """Take the first id in 1..101 whose lock file is free; above, ports are the system's."""
-    for number in range(1, 102):
-        path = Path(tempfile.gettempdir()) / f'ros_domain_{number}.lock'
-        with path.open('w') as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                continue
-            yield number
-            return
-    pytest.fail('no ROS domain in 1..101 is free')
+    with lent_domain() as number:
+        yield number
 
 
 @dataclass
