@@ -8,7 +8,7 @@ IMAGES ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench train readme lock clean
+.PHONY: help setup demo test lint bench train picture readme lock clean
 
 help:  ## show what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -32,6 +32,10 @@ bench: setup  ## measure the node against a bare relay, into reports/bench.json
 
 train: setup  ## train the embedded network, or go on where it stopped
 	@$(BIN)/python -m training.train $(ARGS)
+
+picture: setup  ## make the README's picture anew: two moments of a short demo
+	@$(BIN)/python -m seg_ros.ros.demo --seconds 8 --rows 2 --out output/picture
+	@$(BIN)/python tools/readme.py --picture output/picture/contact_sheet.png
 
 readme: setup  ## write the README's parameter table and figures anew
 	@$(BIN)/python tools/readme.py

@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 import re
 from typing import Any
 
+import cv2
+
 from seg_ros.core.config import parameter_table
 
 ROOT = Path(__file__).resolve().parent.parent
+_PICTURE_WIDTH = 1500  # pixels
 
 
 def generated(readme: str) -> str:
@@ -68,7 +72,17 @@ def _cost(report: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Rewrite the README."""
+    """Rewrite the README, or its picture."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--picture', type=Path, help='a contact sheet that becomes the picture')
+    arguments = parser.parse_args()
+    if arguments.picture:
+        picture = cv2.imread(str(arguments.picture))
+        height, width = picture.shape[:2]
+        small = cv2.resize(picture, (_PICTURE_WIDTH, round(height * _PICTURE_WIDTH / width)),
+                           interpolation=cv2.INTER_AREA)
+        cv2.imwrite(str(ROOT / 'docs' / 'street.jpg'), small, (cv2.IMWRITE_JPEG_QUALITY, 88))
+        return
     path = ROOT / 'README.md'
     path.write_text(generated(path.read_text()))
 

@@ -40,7 +40,6 @@ INTERRUPTED = 130
 PROFILE = 'config/fastdds_shared_memory.xml'
 _SEED = 20014  # a crowded street that no training has seen
 _MIN_AREA = 100  # pixels; smaller instances of the truth are not asked for
-_ROWS = 5  # moments on the contact sheet
 _LONGEST_S, _FASTEST_HZ = 3600.0, 1000.0
 _START_TIMEOUT_S = 120.0
 _IDLE_S = 1.5  # nothing more comes after so long a silence
@@ -146,7 +145,9 @@ def choose_input(options: Namespace) -> Input:
 class Findings:
     """Scores frames against the truth, writes the video, and picks rows for the sheet."""
 
-    def __init__(self, out: Path, *, source: Input, label_set: LabelSet, seconds: float) -> None:
+    def __init__(
+        self, out: Path, *, source: Input, label_set: LabelSet, seconds: float, rows: int
+    ) -> None:
         """Open the video."""
         self._label_set = label_set
         self._confusion = ConfusionMatrix(label_set)
@@ -154,7 +155,7 @@ class Findings:
         self._scored = source.has_truth and label_set.names == CLASS_NAMES
         self._video = VideoWriter(out / 'overlay.mp4', rate_hz=source.rate_hz, quality=24)
         # the first frames are the street's start and say least
-        self._rows_at_s = [seconds * (row + 0.5) / _ROWS for row in range(_ROWS)]
+        self._rows_at_s = [seconds * (row + 0.5) / rows for row in range(rows)]
         self._first_ns = 0
         self.moments: list[Moment] = []
 
@@ -291,6 +292,7 @@ class Demo:
             source=self._source,
             label_set=LabelSet(names, frozenset(things)),
             seconds=self._options.seconds,
+            rows=self._options.rows,
         )
 
     def _watch(self, segmentation: Child, camera: Child, findings: Findings) -> None:
@@ -450,9 +452,6 @@ def _set_environment(domain: int) -> None:
     os.environ['ROS_DOMAIN_ID'] = str(domain)
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
     os.environ['PYTHONUNBUFFERED'] = '1'
-    # threads that spin while they wait for each other take the camera's and the consumer's time:
-    # with every core busy, the model was five times slower
-    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     profile = _profile()
     if profile:
         os.environ.setdefault('FASTRTPS_DEFAULT_PROFILES_FILE', str(profile))
@@ -472,6 +471,7 @@ def _parser() -> ArgumentParser:
     source.add_argument('--video', metavar='FILE', help='play this instead of the street')
     source.add_argument('--images', metavar='DIR', help='play this instead of the street')
     parser.add_argument('--seconds', type=float, default=20.0, help='default: %(default)g')
+    parser.add_argument('--rows', type=int, default=5, help='moments on the contact sheet')
     parser.add_argument('--rate', type=float, default=0.0, metavar='HZ', help="the camera's rate")
     parser.add_argument('--seed', type=int, default=_SEED, help='which street')
     parser.add_argument('--model', default='', help='see `seg_ros models`')
