@@ -174,7 +174,10 @@ class Config:
             if weights and not model and not alone:
                 raise ValueError(f'{task}_weights is {weights!r} but {task}_model is empty, '
                                  'expected a model that reads them')
-        parse_size(self.output_size)
+        width, height = parse_size(self.output_size) or (1, 1)
+        if width * height > self.max_image_pixels:
+            raise ValueError(f'output_size is {self.output_size!r} = {width * height} pixels, '
+                             f'expected at most max_image_pixels = {self.max_image_pixels}')
         if not re.fullmatch(r'auto|cpu|cuda(:\d+)?', self.device):
             raise ValueError(f'device is {self.device!r}, expected auto, cpu or cuda:N')
 

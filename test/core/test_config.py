@@ -117,6 +117,12 @@ def test_what_goes_together_is_accepted(values):
     assert {name: value_of(config, name) for name in values} == values
 
 
+def test_an_output_is_no_larger_than_an_image_may_be():
+    config_from({'output_size': '8192x8192'})
+    with pytest.raises(ValueError, match='expected at most max_image_pixels = 67108864'):
+        config_from({'output_size': '8192x8193'})
+
+
 def test_rules_hold_however_a_config_is_made():
     with pytest.raises(ValueError, match='score_threshold is 2.0'):
         Config(score_threshold=2.0)
