@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 import io
 
 import cv2
@@ -26,70 +25,9 @@ from vision_msgs.msg import (
 
 from seg_ros.core.labels import LabelSet
 from seg_ros.core.types import Frame, Segmentation
+from seg_ros.ros.encodings import BadImageError, check_size, rgb_of, SHOWN_CHARACTERS
 
 _COMPRESSED_FORMATS = ('JPEG', 'PNG')
-
-
-class BadImageError(Exception):
-    """An image that cannot be read: a stable reason for counters, one sentence for people."""
-
-    def __init__(self, reason: str, sentence: str) -> None:
-        """Keep both."""
-        super().__init__(sentence)
-        self.reason = reason
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """How an encoding lies in memory and which of its channels are red, green and blue."""
-
-    channels: int
-    rgb: tuple[int, int, int]
-
-
-_LAYOUTS = {
-    'rgb8': _Layout(channels=3, rgb=(0, 1, 2)),
-    'bgr8': _Layout(channels=3, rgb=(2, 1, 0)),
-    'rgba8': _Layout(channels=4, rgb=(0, 1, 2)),
-    'bgra8': _Layout(channels=4, rgb=(2, 1, 0)),
-    'mono8': _Layout(channels=1, rgb=(0, 0, 0)),
-    # OpenCV's own names, with OpenCV's order of colours
-    '8UC1': _Layout(channels=1, rgb=(0, 0, 0)),
-    '8UC3': _Layout(channels=3, rgb=(2, 1, 0)),
-    '8UC4': _Layout(channels=4, rgb=(2, 1, 0)),
-}
-_TO_RGB = {
-    (3, (2, 1, 0)): cv2.COLOR_BGR2RGB,
-    (4, (0, 1, 2)): cv2.COLOR_RGBA2RGB,
-    (4, (2, 1, 0)): cv2.COLOR_BGRA2RGB,
-    (1, (0, 0, 0)): cv2.COLOR_GRAY2RGB,
-}
-
-
-def check_image(message: Image, *, max_pixels: int) -> None:
-    """Raise BadImageError unless size, step, length and encoding agree; touches no pixel."""
-    layout = _LAYOUTS.get(message.encoding)
-    if layout is None:
-        raise BadImageError('encoding', f'unsupported encoding {message.encoding!r}, '
-                       f'expected one of {", ".join(_LAYOUTS)}')
-    _check_size(message.width, message.height, max_pixels=max_pixels)
-    row = message.width * layout.channels
-    if message.step < row:
-        raise BadImageError('step', f'step is {message.step} bytes, expected at least {row} for '
-                       f'{message.width} pixels of {message.encoding}')
-    if len(message.data) != message.step * message.height:
-        raise BadImageError(
-            'length', f'data has {len(message.data)} bytes, expected step x height = '
-            f'{message.step} x {message.height} = {message.step * message.height}')
-
-
-def _check_size(width: int, height: int, *, max_pixels: int) -> None:
-    """Raise BadImageError unless there is at least one pixel and at most max_pixels."""
-    if width < 1 or height < 1:
-        raise BadImageError('size', f'image is {width}x{height} pixels, expected at least 1x1')
-    if width * height > max_pixels:
-        raise BadImageError('size', f'image is {width}x{height} = {width * height} pixels, '
-                       f'expected at most max_image_pixels = {max_pixels}')
 
 
 def check_compressed(message: CompressedImage, *, max_pixels: int) -> None:
@@ -101,29 +39,17 @@ def check_compressed(message: CompressedImage, *, max_pixels: int) -> None:
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError,
             PillowImage.DecompressionBombError):
         raise BadImageError('compressed', f'cannot read {len(message.data)} bytes with format '
-                       f'{message.format!r}, expected a JPEG or PNG image') from None
-    _check_size(width, height, max_pixels=max_pixels)
+                       f'{_shown_format(message)}, expected a JPEG or PNG image') from None
+    check_size(width, height, max_pixels=max_pixels)
 
 
 def decode(message: Image | CompressedImage) -> Frame:
     """Return the frame of a checked message; raises BadImageError for damaged JPEG or PNG data."""
     stamp = message.header.stamp
     image = _decode_compressed(message) if isinstance(message, CompressedImage) \
-        else _decode_raw(message)
+        else rgb_of(message)
     return Frame(image=image, stamp=stamp.sec * 1_000_000_000 + stamp.nanosec,
                  frame_id=message.header.frame_id)
-
-
-def _decode_raw(message: Image) -> NDArray[np.uint8]:
-    """Return (H, W, 3) RGB in memory of its own; padding is cut away."""
-    layout = _LAYOUTS[message.encoding]
-    rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
-    pixels = rows[:, :message.width * layout.channels].reshape(
-        message.height, message.width, layout.channels)
-    conversion = _TO_RGB.get((layout.channels, layout.rgb))
-    if conversion is None:
-        return pixels.copy()
-    return cv2.cvtColor(np.ascontiguousarray(pixels), conversion).astype(np.uint8, copy=False)
 
 
 def _decode_compressed(message: CompressedImage) -> NDArray[np.uint8]:
@@ -134,10 +60,15 @@ def _decode_compressed(message: CompressedImage) -> NDArray[np.uint8]:
     except RuntimeError as error:
         cause = str(error).splitlines()[0]
         raise BadImageError('compressed', f'cannot decode {len(message.data)} bytes with format '
-                       f'{message.format!r}: {cause}') from error
+                       f'{_shown_format(message)}: {cause}') from error
     if planes.dtype == torch.uint16:
         planes = (planes.to(torch.int32) >> 8).to(torch.uint8)
     return planes.permute(1, 2, 0).contiguous().numpy()
+
+
+def _shown_format(message: CompressedImage) -> str:
+    """Return the start of the format for a sentence."""
+    return repr(message.format[:SHOWN_CHARACTERS])
 
 
 def fill(data: array[int], values: NDArray[np.generic]) -> None:

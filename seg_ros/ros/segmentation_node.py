@@ -15,9 +15,10 @@ from seg_ros.core.tracking import NoTracker, Tracker
 from seg_ros.models.contract import ModelError
 from seg_ros.models.pipeline import Pipeline
 from seg_ros.ros.diagnostics import Diagnostics, Health
+from seg_ros.ros.encodings import BadImageError, check_image
 from seg_ros.ros.image_input import AnyImage, ImageInput
 from seg_ros.ros.managed_node import ManagedNode, sentence_of
-from seg_ros.ros.messages import BadImageError, check_compressed, check_image, decode
+from seg_ros.ros.messages import check_compressed, decode
 from seg_ros.ros.outputs import Outputs
 from seg_ros.ros.parameters import NodeParameters
 from seg_ros.ros.process import forward_logs, run_node
