@@ -27,7 +27,7 @@ from seg_ros.core.config import config_from
 from seg_ros.core.metrics import ConfusionMatrix
 from seg_ros.models.pipeline import Pipeline
 from seg_ros.ros.domain import lent_domain
-from seg_ros.ros.messages import image_message
+from seg_ros.ros.images import image_message
 from seg_ros.sim.recording import open_recording
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -27,7 +27,7 @@ from tqdm import tqdm
 from vision_msgs.msg import Detection2DArray
 
 from seg_ros.ros.domain import lent_domain
-from seg_ros.ros.messages import image_message
+from seg_ros.ros.images import image_message
 
 ROOT = Path(__file__).resolve().parent.parent
 PROFILE = ROOT / 'config' / 'fastdds_shared_memory.xml'

@@ -3,19 +3,15 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Mapping
 import math
 
-import numpy as np
-from numpy.typing import NDArray
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from seg_ros.core.config import Parameter, ParameterValue
@@ -143,26 +139,3 @@ def declare_settings(
         node.declare_parameter(parameter.name, value, descriptor, ignore_override=True)
         settings[parameter.name] = value
     return settings
-
-
-def image_message(pixels: NDArray[np.generic], *, encoding: str, header: Header) -> Image:
-    """Return an (H, W) or (H, W, C) array as an Image without padding, little endian.
-
-    As in messages.py, which a camera does not import: it would load torch with it.
-    """
-    height, width = pixels.shape[:2]
-    return Image(
-        header=header,
-        height=height,
-        width=width,
-        encoding=encoding,
-        step=pixels[0].nbytes,
-        data=byte_array(pixels),
-    )
-
-
-def byte_array(values: NDArray[np.generic]) -> array[int]:
-    """Return the bytes of an array as rclpy takes them without looking at each."""
-    data = array('B')
-    data.frombytes(np.ascontiguousarray(values).data.cast('B'))
-    return data

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -15,7 +14,8 @@ from std_msgs.msg import Header
 import yaml
 
 from seg_ros.core.config import Parameter
-from seg_ros.ros.camera import byte_array, CameraNode, image_message
+from seg_ros.ros.camera import CameraNode
+from seg_ros.ros.images import image_message, jpeg_message
 from seg_ros.ros.process import forward_logs, run_node
 from seg_ros.sim.recording import open_recording
 
@@ -87,20 +87,12 @@ class FileCameraNode(CameraNode):
         if self._raw is not None:
             self._raw.publish(image_message(self._picture, encoding='rgb8', header=header))
         if self._jpeg is not None:
-            self._jpeg.publish(self._compressed(header))
+            quality = int(self.settings['jpeg_quality'])  # type: ignore[arg-type]
+            self._jpeg.publish(jpeg_message(self._picture, quality=quality, header=header))
 
     def image_subscribers(self) -> int:
         """Return how many subscribers the image has in all its forms."""
         return sum(p.get_subscription_count() for p in (self._raw, self._jpeg) if p is not None)
-
-    def _compressed(self, header: Header) -> CompressedImage:
-        """Return the picture as JPEG, in the words of compressed_image_transport."""
-        quality = (cv2.IMWRITE_JPEG_QUALITY, self.settings['jpeg_quality'])
-        bgr = cv2.cvtColor(self._picture, cv2.COLOR_RGB2BGR)
-        data = cv2.imencode('.jpg', bgr, quality)[1]
-        return CompressedImage(
-            header=header, format='rgb8; jpeg compressed bgr8', data=byte_array(data)
-        )
 
     def _check_calibration(self) -> None:
         """Raise ValueError where the calibration speaks of another camera."""

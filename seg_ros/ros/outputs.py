@@ -21,11 +21,10 @@ from seg_ros.core.overlay import draw_overlay
 from seg_ros.core.panoptic import pack, PanopticEncoding, resize
 from seg_ros.core.types import Frame, Segmentation
 from seg_ros.models.contract import Task
+from seg_ros.ros.images import image_message, jpeg_message
 from seg_ros.ros.messages import (
     camera_info_for,
     detections_message,
-    image_message,
-    jpeg_message,
     label_info_message,
 )
 

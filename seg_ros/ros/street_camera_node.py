@@ -9,7 +9,8 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from seg_ros.core.config import Parameter
-from seg_ros.ros.camera import CameraNode, image_message
+from seg_ros.ros.camera import CameraNode
+from seg_ros.ros.images import image_message
 from seg_ros.ros.process import run_node
 from seg_ros.sim import Street
 
