@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes the generated parts of the README: the parameter table and the measured figures."""
+"""Writes the generated parts of README and docs: the parameter table, the measured figures."""
 
 from __future__ import annotations
 
@@ -17,13 +17,17 @@ ROOT = Path(__file__).resolve().parent.parent
 _PICTURE_WIDTH = 1500  # pixels
 
 
-def generated(readme: str) -> str:
-    """Return a README's text with its generated parts as they should be."""
-    parts = {'parameters': parameter_table(), 'figures': figures()}
+PAGES = ('README.md', 'docs/street_tiny.md')
+
+
+def generated(page: str) -> str:
+    """Return a page's text with its generated parts as they should be."""
+    parts = {'parameters': parameter_table(), 'figures': figures(),
+             'quality': _by_class(_report('street_tiny'))}
     for name, text in parts.items():
         block = re.compile(rf'(<!-- {name} -->\n).*?(<!-- /{name} -->)', re.DOTALL)
-        readme = block.sub(lambda match, text=text: f'{match[1]}{text}\n{match[2]}', readme)
-    return readme
+        page = block.sub(lambda match, text=text: f'{match[1]}{text}\n{match[2]}', page)
+    return page
 
 
 def figures() -> str:
@@ -53,6 +57,19 @@ def _quality(report: dict[str, Any]) -> str:
         f'({quality["things"]["pq"]:.3f}, {quality["stuff"]["pq"]:.3f}) |'))
 
 
+def _by_class(report: dict[str, Any]) -> str:
+    """Return what street_tiny sees of each class."""
+    val, streets = report['camvid_val'], report['synthetic']
+    lines = ['| class | IoU, CamVid val | IoU, streets | PQ | SQ | RQ |', '|---|---|---|---|---|---|']
+    for name, quality in streets['quality'].items():
+        ious = [part['iou'].get(name, part['miou'] if name == 'all' else None)
+                for part in (val, streets)]
+        cells = [*ious, quality['pq'], quality['sq'], quality['rq']]
+        texts = ['' if cell is None else f'{cell:.3f}' for cell in cells]
+        lines.append(f'| {name} | {" | ".join(texts)} |')
+    return '\n'.join(lines)
+
+
 def _cost(report: dict[str, Any]) -> str:
     """Return what the node costs beside its model."""
     lines = [
@@ -72,7 +89,7 @@ def _cost(report: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Rewrite the README, or its picture."""
+    """Rewrite the pages, or the picture."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--picture', type=Path, help='a contact sheet that becomes the picture')
     arguments = parser.parse_args()
@@ -83,8 +100,9 @@ def main() -> None:
                            interpolation=cv2.INTER_AREA)
         cv2.imwrite(str(ROOT / 'docs' / 'street.jpg'), small, (cv2.IMWRITE_JPEG_QUALITY, 88))
         return
-    path = ROOT / 'README.md'
-    path.write_text(generated(path.read_text()))
+    for name in PAGES:
+        path = ROOT / name
+        path.write_text(generated(path.read_text()))
 
 
 if __name__ == '__main__':

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load as parse_safetensors
 import torch
 from torch import nn
@@ -51,9 +52,6 @@ def load(name: str, options: ModelOptions) -> Model:
     if name:
         raise ModelError(f'unknown model street_tiny/{name}, expected street_tiny')
     return StreetTiny(options)
-
-
-# --- The network -----------------------------------------------------------------------------
 
 
 class Features(NamedTuple):
@@ -176,9 +174,6 @@ def _twice(x: torch.Tensor, *, like: torch.Tensor) -> torch.Tensor:
     return doubled[..., :like.shape[2], :like.shape[3]]
 
 
-# --- The weights and what they say of themselves ---------------------------------------------
-
-
 @dataclass(frozen=True)
 class Contract:
     """What a weights file says of itself: its label set and what its network expects."""
@@ -260,8 +255,7 @@ def read_weights(path: str) -> Weights:
         _refuse(name, f'its metadata lacks {error}')
     except (TypeError, ValueError) as error:
         _refuse(name, str(error))
-    except Exception as error:
-        # safetensors raises a class of its own for a damaged header
+    except SafetensorError as error:
         _refuse(name, f'it is no safetensors file ({error})')
 
 
@@ -305,9 +299,6 @@ def _build(weights: Weights, name: str) -> StreetNetwork:
     network.eval().requires_grad_(False)
     network.fuse()
     return network
-
-
-# --- From images to segmentations ------------------------------------------------------------
 
 
 class StreetTiny:
