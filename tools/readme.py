@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes the generated parts of README and docs: the parameter table, the measured figures."""
+"""Writes the generated parts of README and docs: parameter table and measured figures."""
 
 from __future__ import annotations
 
@@ -60,7 +60,8 @@ def _quality(report: dict[str, Any]) -> str:
 def _by_class(report: dict[str, Any]) -> str:
     """Return what street_tiny sees of each class."""
     val, streets = report['camvid_val'], report['synthetic']
-    lines = ['| class | IoU, CamVid val | IoU, streets | PQ | SQ | RQ |', '|---|---|---|---|---|---|']
+    lines = ['| class | IoU, CamVid val | IoU, streets | PQ | SQ | RQ |',
+             '|---|---|---|---|---|---|']
     for name, quality in streets['quality'].items():
         ious = [part['iou'].get(name, part['miou'] if name == 'all' else None)
                 for part in (val, streets)]
