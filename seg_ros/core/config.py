@@ -80,13 +80,19 @@ class TrackingConfig:
     """Parameters `tracking.*`."""
 
     enabled: bool = _parameter(
-        False, 'give instances ids that last over frames (not built yet: only false is accepted)')
-
-    def __post_init__(self) -> None:
-        """Raise ValueError for what does not exist yet."""
-        if self.enabled:
-            raise ValueError('tracking.enabled is true, expected false: '
-                             'no tracker is built yet')
+        False, 'give instances ids that last over frames and classes that do not flicker; false '
+        'counts from 1 in every frame')
+    max_lost_s: float = _parameter(
+        1.0, 'seconds that an unseen object is remembered; a longer gap between frames forgets '
+        'all of them', minimum=0.0, maximum=60.0)
+    iou_threshold: float = _parameter(
+        0.1, 'least overlap of an instance with where its track should be now (mean of mask '
+        'and box IoU, less for another class)', minimum=0.0, maximum=1.0)
+    score_threshold: float = _parameter(
+        0.6, 'instances with a lower score are matched after the others', minimum=0.0,
+        maximum=1.0)
+    min_area: int = _parameter(
+        0, 'instances with fewer pixels are matched after the others too', minimum=0)
 
 
 @dataclass(frozen=True)

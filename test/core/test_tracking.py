@@ -1,15 +1,257 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The null tracker leaves everything as it is."""
+"""A track id is one object's name for as long as it is seen."""
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import replace
+from itertools import count
 
-from seg_ros.core.tracking import NoTracker
-from seg_ros.core.types import segmentation_from_map
+from hypothesis import given, settings
+from hypothesis import strategies as st
+import numpy as np
+import pytest
+
+from seg_ros.core.config import TrackingConfig
+from seg_ros.core.labels import LabelSet
+from seg_ros.core.tracking import make_tracker, MaskTracker, NoTracker, TrackCounts
+from seg_ros.core.types import segmentation_from_map, tight_boxes
+
+NAMES = LabelSet(('road', 'car', 'truck', 'person'), frozenset(('car', 'truck', 'person')))
+ROAD, CAR, TRUCK, PERSON = range(4)
+SIZE = (60, 80)
+MS = 1_000_000
+
+
+def scene(*objects, size=SIZE):
+    """Return a frame of (x, y, width, height, class, score) rectangles, later ones in front."""
+    class_map = np.full(size, ROAD, np.uint8)
+    instance_map = np.zeros(size, np.int32)
+    for value, (x, y, width, height, class_id, *_) in enumerate(objects, start=1):
+        at = np.s_[max(y, 0):max(y + height, 0), max(x, 0):max(x + width, 0)]
+        class_map[at], instance_map[at] = class_id, value
+    return segmentation_from_map(
+        class_map=class_map, instance_map=instance_map, class_ids=[o[4] for o in objects],
+        scores=[o[5] if len(o) > 5 else 0.9 for o in objects])
+
+
+def tracker(**config):
+    return MaskTracker(TrackingConfig(**config), NAMES)
+
+
+def ids(segmentation):
+    return segmentation.instances.track_ids.tolist()
+
+
+def follow(tracked, frames, *, period_ms=100, start_ms=1000):
+    """Return the ids of each frame."""
+    return [ids(tracked.update(frame, stamp=(start_ms + i * period_ms) * MS))
+            for i, frame in enumerate(frames)]
 
 
 def test_without_tracking_a_segmentation_passes_unchanged():
-    segmentation = segmentation_from_map(
-        class_map=np.zeros((1, 2), np.uint8), instance_map=np.array([[0, 1]], np.int32),
-        class_ids=[0], scores=[1.0])
-    assert NoTracker().update(segmentation, stamp=7) is segmentation
+    segmentation = scene((1, 1, 3, 3, CAR))
+    null = make_tracker(TrackingConfig(enabled=False), NAMES, ids=count(1))
+    assert isinstance(null, NoTracker)
+    assert null.update(segmentation, stamp=7) is segmentation
+    assert null.counts == TrackCounts()
+
+
+def test_the_first_frame_of_an_object_already_has_its_id():
+    assert follow(tracker(), [scene((5, 5, 9, 9, CAR)), scene((6, 5, 9, 9, CAR))]) == [[1], [1]]
+
+
+def test_ids_follow_objects_whatever_their_order_in_the_array():
+    left, right = (5, 5, 9, 9, CAR), (40, 5, 9, 9, CAR)
+    assert follow(tracker(), [scene(left, right), scene(right, left)]) == [[1, 2], [2, 1]]
+
+
+def test_the_input_is_not_touched():
+    segmentation = scene((5, 5, 9, 9, CAR))
+    followed = tracker()
+    followed.update(scene((5, 5, 9, 9, TRUCK)), stamp=0)
+    before = segmentation.class_map.copy()
+    followed.update(segmentation, stamp=MS)
+    np.testing.assert_array_equal(segmentation.class_map, before)
+    assert ids(segmentation) == [0]
+
+
+def test_two_people_who_cross_keep_their_ids():
+    frames = [scene((4 + 4 * i, 10, 8, 30, PERSON), (64 - 4 * i, 14, 8, 30, PERSON))
+              for i in range(15)]
+    named = {tuple(frame) for frame in follow(tracker(), frames)}
+    assert named == {(1, 2)}
+
+
+def test_an_object_behind_a_pole_comes_back_under_its_id():
+    def frame(i):
+        shown = scene((2 + 4 * i, 20, 6, 6, CAR))
+        free = np.ones(SIZE, bool)
+        free[:, 30:38] = False  # a pole wider than the car
+        return segmentation_from_map(
+            class_map=np.where(free, shown.class_map, np.uint8(ROAD)),
+            instance_map=np.where(free, shown.instance_map, np.int32(0)),
+            class_ids=[CAR], scores=[0.9])
+    followed = follow(tracker(), [frame(i) for i in range(18)])
+    assert [] in followed, 'the car is hidden for a while'
+    assert {i for frame in followed for i in frame} == {1}
+
+
+def test_time_counts_not_frames():
+    car, nothing = scene((5, 5, 9, 9, CAR)), scene()
+    quick = [car, *[nothing] * 9, car]
+    assert follow(tracker(max_lost_s=1.0), quick, period_ms=90)[-1] == [1]
+    assert follow(tracker(max_lost_s=1.0), quick, period_ms=110)[-1] == [2]
+
+
+@pytest.mark.parametrize('second_stamp_ms, second_size', [
+    (999, SIZE),  # a bag that starts again
+    (2001, SIZE),  # more than max_lost_s later
+    (1100, (61, 80)),  # another camera mode
+])
+def test_a_break_forgets_every_track_and_never_uses_its_id_again(second_stamp_ms, second_size):
+    followed = tracker(max_lost_s=1.0)
+    car = (5, 5, 9, 9, CAR)
+    assert ids(followed.update(scene(car), stamp=1000 * MS)) == [1]
+    again = scene(car, size=second_size)
+    assert ids(followed.update(again, stamp=second_stamp_ms * MS)) == [2]
+    assert ids(followed.update(again, stamp=(second_stamp_ms + 1) * MS)) == [2]
+
+
+def test_a_stamp_that_comes_twice_changes_nothing():
+    followed = tracker()
+    frame = scene((5, 5, 9, 9, CAR))
+    assert ids(followed.update(frame, stamp=5)) == ids(followed.update(frame, stamp=5)) == [1]
+
+
+def test_reset_forgets_and_never_uses_an_id_again():
+    followed = tracker()
+    frame = scene((5, 5, 9, 9, CAR))
+    followed.update(frame, stamp=0)
+    followed.reset()
+    assert followed.counts == TrackCounts(active=0, lost=0, born=1, ended=1)
+    assert ids(followed.update(frame, stamp=1)) == [2]
+
+
+def test_two_trackers_may_share_a_source_of_ids():
+    source = count(1)
+    frame = scene((5, 5, 9, 9, CAR))
+    first, second = (MaskTracker(TrackingConfig(), NAMES, ids=source) for _ in range(2))
+    assert [ids(t.update(frame, stamp=0)) for t in (first, second)] == [[1], [2]]
+
+
+def test_counts_say_what_is_seen_lost_born_and_ended():
+    followed = tracker(max_lost_s=0.2)
+    follow(followed, [scene((5, 5, 9, 9, CAR), (50, 5, 9, 9, CAR)), scene((5, 5, 9, 9, CAR))])
+    assert followed.counts == TrackCounts(active=1, lost=1, born=2, ended=0)
+    follow(followed, [scene((5, 5, 9, 9, CAR))] * 3, start_ms=1200)
+    assert followed.counts == TrackCounts(active=1, lost=0, born=2, ended=1)
+
+
+def test_one_frame_as_a_truck_leaves_a_car_a_car_in_array_and_map():
+    followed = tracker()
+    follow(followed, [scene((5, 5, 9, 9, CAR))] * 5)
+    result = followed.update(scene((5, 5, 9, 9, TRUCK)), stamp=1500 * MS)
+    assert result.instances.class_ids.tolist() == [CAR]
+    assert set(result.class_map[result.instance_map == 1].tolist()) == {CAR}
+    assert set(result.class_map[result.instance_map == 0].tolist()) == {ROAD}
+
+
+def test_an_object_that_stays_a_truck_becomes_one():
+    followed = tracker()
+    follow(followed, [scene((5, 5, 9, 9, CAR))] * 3)
+    follow(followed, [scene((5, 5, 9, 9, TRUCK))] * 20, start_ms=1300)
+    result = followed.update(scene((5, 5, 9, 9, TRUCK)), stamp=3300 * MS)
+    assert result.instances.class_ids.tolist() == [TRUCK]
+    assert ids(result) == [1]
+
+
+def test_a_car_is_rather_taken_for_a_truck_than_for_a_person():
+    followed = tracker()
+    follow(followed, [scene((30, 20, 10, 10, CAR))])
+    # both as far away, on either side
+    result = followed.update(scene((26, 20, 10, 10, PERSON), (34, 20, 10, 10, TRUCK)),
+                             stamp=1100 * MS)
+    assert ids(result) == [2, 1]
+
+
+def test_sure_instances_choose_first():
+    unsure, sure = (30, 20, 10, 10, CAR, 0.3), (33, 20, 10, 10, CAR, 0.9)
+    start = scene((30, 20, 10, 10, CAR))
+    near = scene((unsure[0], 20, 3, 10, CAR, 0.3), sure)
+    for threshold, expected in ((0.5, [2, 1]), (0.95, [2, 1]), (0.2, [2, 1])):
+        followed = tracker(score_threshold=threshold)
+        follow(followed, [start])
+        assert ids(followed.update(near, stamp=1100 * MS)) == expected
+
+
+def test_new_thresholds_count_from_the_next_frame_on():
+    followed = tracker()
+    follow(followed, [scene((5, 5, 9, 9, CAR))])
+    followed.apply(TrackingConfig(max_lost_s=0.05))
+    assert follow(followed, [scene((5, 5, 9, 9, CAR))], start_ms=1100) == [[2]]
+
+
+@st.composite
+def recordings(draw):
+    """Return frames of rectangles that come, go and cover each other, with stamps in ms."""
+    rectangle = st.tuples(st.integers(-5, 75), st.integers(-5, 55), st.integers(1, 30),
+                          st.integers(1, 30), st.sampled_from((CAR, TRUCK, PERSON)),
+                          st.floats(0, 1, width=32))
+    frames = draw(st.lists(st.lists(rectangle, max_size=6), min_size=1, max_size=12))
+    steps = draw(st.lists(st.integers(-200, 1500), min_size=len(frames), max_size=len(frames)))
+    return [scene(*frame) for frame in frames], np.cumsum(steps).tolist()
+
+
+@settings(max_examples=150, deadline=None)
+@given(recording=recordings())
+def test_whatever_comes_the_contracts_hold(recording):
+    followed, given_up, before = tracker(), set(), set()
+    for frame, stamp_ms in zip(*recording, strict=True):
+        result = followed.update(frame, stamp=stamp_ms * MS)
+        now, instances = set(ids(result)), result.instances
+        # every instance has an id of its own; ids only ever end, they are never used again
+        assert len(now) == len(instances) and all(i > 0 for i in now)
+        known = {int(i) for i in followed._tracks.ids}
+        assert now <= known and not known & given_up
+        given_up |= before - known
+        before = known
+        # maps and array agree as before
+        np.testing.assert_array_equal(result.instance_map, frame.instance_map)
+        np.testing.assert_array_equal(tight_boxes(result.instance_map, len(instances)),
+                                      instances.boxes)
+        classes = np.concatenate(([ROAD], instances.class_ids))
+        np.testing.assert_array_equal(result.class_map, classes[result.instance_map])
+        assert set(np.unique(result.id_map())) - {0} == now
+        counts = followed.counts
+        assert counts.active == len(now)
+        assert counts.born == counts.active + counts.lost + counts.ended
+
+
+@settings(max_examples=50, deadline=None)
+@given(starts=st.lists(st.integers(0, 3), min_size=1, max_size=4), seed=st.integers(0, 999),
+       period_ms=st.sampled_from((33, 66, 100, 200)))
+def test_objects_in_lanes_of_their_own_keep_the_ids_that_an_oracle_gives(starts, seed, period_ms):
+    # each object keeps to its lane: whoever is in lane k in frame after frame is one object
+    rng = np.random.default_rng(seed)
+    speeds = rng.uniform(-20, 20, len(starts))  # pixels a second
+    frames = [scene(*[(round(30 + x + v * i * period_ms / 1000), 14 * lane, 8, 8, CAR)
+                      for lane, (x, v) in enumerate(zip(starts, speeds, strict=True))])
+              for i in range(8)]
+    expected = list(range(1, len(starts) + 1))
+    assert follow(tracker(), frames, period_ms=period_ms) == [expected] * 8
+
+
+def test_tracks_that_ended_leave_nothing_behind():
+    followed = tracker(max_lost_s=0.2)
+    rng = np.random.default_rng(0)
+    for i in range(300):
+        x, y = rng.integers(0, 60), rng.integers(0, 40)
+        followed.update(scene((int(x), int(y), 6, 6, CAR)), stamp=i * 150 * MS)
+    assert followed.counts.born > 100
+    assert len(followed._tracks) <= 3
+    assert len(followed._tracks.samples.owner) <= 3 * 36
+
+
+def test_ids_larger_than_the_packing_stay_whole():
+    followed = MaskTracker(TrackingConfig(), NAMES, ids=count(1 << 20))
+    assert ids(followed.update(scene((5, 5, 9, 9, CAR)), stamp=0)) == [1 << 20]
+    assert replace(followed.counts, born=0) == TrackCounts(active=1)
