@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
+from seg_ros.core.tracking import TrackCounts
 from seg_ros.ros.statistics import Snapshot, Statistics
 
 
@@ -19,6 +20,7 @@ class Health:
     state: str  # of the lifecycle
     device: str
     models: Mapping[str, str]  # spec -> sha256
+    tracks: TrackCounts
     input: str  # what is subscribed and who publishes
     seconds_without_image: float
     camera_timeout_s: float
@@ -63,6 +65,7 @@ def _values(health: Health, snapshot: Snapshot) -> dict[str, str]:
         'state': health.state,
         'device': health.device,
         **{f'model.{spec}.sha256': sha256 for spec, sha256 in health.models.items()},
+        **{f'tracks.{name}': str(count) for name, count in asdict(health.tracks).items()},
         'input': health.input,
         'seconds_without_image': f'{health.seconds_without_image:.1f}',
         **{key: str(count) for key, count in snapshot.counts.items()},

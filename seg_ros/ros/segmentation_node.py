@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future
 import gc
+from itertools import count
 import time
 
 from sensor_msgs.msg import CompressedImage
+from std_srvs.srv import Empty
 import torch
 
 from seg_ros.core.config import Config
-from seg_ros.core.tracking import NoTracker, Tracker
+from seg_ros.core.tracking import make_tracker, MaskTracker, NoTracker, Tracker
 from seg_ros.models.contract import ModelError
 from seg_ros.models.pipeline import Pipeline
 from seg_ros.ros.diagnostics import Diagnostics, Health
@@ -44,11 +46,13 @@ class SegmentationNode(ManagedNode[Pipeline]):
         self._settings = NodeParameters(
             self, is_fixed=lambda: self._pipeline is not None, on_change=self._reconfigure)
         self._tracker: Tracker = NoTracker()
+        self._track_ids = count(1)  # over activations too: no id is used twice in a run
         self._statistics = Statistics()
         self._last_error_line_s = 0.0
         self._worker = Worker[AnyImage](
             self._process, on_drop=lambda: self._statistics.count('dropped'))
         self._diagnostics = Diagnostics(self, self._statistics, self._look)
+        self.create_service(Empty, '~/reset_tracking', self._reset_tracking)
         if self._settings.config.autostart:
             self.start()
 
@@ -74,7 +78,7 @@ class SegmentationNode(ManagedNode[Pipeline]):
 
     def activate(self) -> None:
         """Subscribe to the camera."""
-        self._tracker = NoTracker()
+        self._tracker = self._new_tracker(self._settings.config)
         self._camera = ImageInput(self, self._settings.config, on_image=self._receive)
 
     def deactivate(self) -> None:
@@ -168,8 +172,23 @@ class SegmentationNode(ManagedNode[Pipeline]):
         def apply() -> None:
             pipeline.apply(config)
             outputs.apply(config)
+            self._tracker.apply(config.tracking)
+            if config.tracking.enabled != isinstance(self._tracker, MaskTracker):
+                self._tracker = self._new_tracker(config)
         # on the worker thread: never in the middle of a frame
         self._worker.submit(apply)
+
+    def _new_tracker(self, config: Config) -> Tracker:
+        """Return the tracker that the configuration asks for; none before configure."""
+        if self._pipeline is None:
+            return NoTracker()
+        return make_tracker(config.tracking, self._pipeline.label_set, ids=self._track_ids)
+
+    def _reset_tracking(self, request: Empty.Request, response: Empty.Response
+                        ) -> Empty.Response:
+        """Forget every track, between two frames."""
+        self._worker.submit(lambda: self._tracker.reset())
+        return response
 
     def _look(self) -> Health:
         """Return the health, follow the camera's QoS, and warn once of each silence."""
@@ -180,6 +199,7 @@ class SegmentationNode(ManagedNode[Pipeline]):
             state=self.state,
             device=str(pipeline.device) if pipeline else '',
             models=pipeline.models if pipeline else {},
+            tracks=self._tracker.counts,
             input=camera.describe() if camera else 'not subscribed',
             seconds_without_image=camera.silence_s if camera else 0.0,
             camera_timeout_s=self._settings.config.camera_timeout_s)

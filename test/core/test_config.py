@@ -93,7 +93,7 @@ def test_a_choice_that_is_not_offered_is_refused_with_those_that_are(parameter):
     ({'output_size': '0x480'}, "output_size is '0x480'"),
     ({'device': 'gpu'}, "device is 'gpu', expected auto, cpu or cuda:N"),
     ({'device': 'cuda:'}, "device is 'cuda:'"),
-    ({'tracking.enabled': True}, 'tracking.enabled is true, expected false'),
+    ({'tracking.max_lost_s': -1.0}, r'tracking\.max_lost_s is -1\.0, expected 0\.0 to 60\.0'),
     ({'score_threshold': 1.5}, r'score_threshold is 1\.5, expected 0\.0 to 1\.0'),
     ({'min_area': -1}, 'min_area is -1, expected at least 0'),
     ({'queue_depth': 6}, 'queue_depth is 6, expected 1 to 5'),

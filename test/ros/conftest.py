@@ -27,6 +27,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
+from std_srvs.srv import Empty
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
 from seg_ros.ros.domain import lent_domain
@@ -200,7 +201,8 @@ class Robot:
         self._clients = {
             name: self.node.create_client(kind, f'segmentation_node/{name}')
             for name, kind in (('get_state', GetState), ('change_state', ChangeState),
-                               ('set_parameters_atomically', SetParametersAtomically))}
+                               ('set_parameters_atomically', SetParametersAtomically),
+                               ('reset_tracking', Empty))}
         self._stamp = 0
 
     def close(self) -> None:
