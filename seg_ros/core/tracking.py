@@ -19,7 +19,7 @@ from seg_ros.core.types import Instances, look_up, Segmentation
 
 Rows = NDArray[np.intp]
 
-_SAMPLES = 1 << 16  # pixels of the reduced map, about: masks are compared on these
+_SAMPLES = 1 << 14  # pixels of the reduced map, about: masks are compared on these
 _FEW_SAMPLES = 6  # smaller masks say little: boxes alone decide
 _BUFFER = 0.15  # of a box's size, added on each side before boxes are compared
 _LOST_DISCOUNT = 0.2  # what is seen goes before what has long been lost
