@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 import math
 
 import numpy as np
@@ -22,6 +23,16 @@ class CameraModel:
     cx: float
     cy: float
 
+    @cached_property
+    def focal(self) -> NDArray[np.float64]:
+        """Return fx, fy."""
+        return np.array([self.fx, self.fy])
+
+    @cached_property
+    def centre(self) -> NDArray[np.float64]:
+        """Return cx, cy."""
+        return np.array([self.cx, self.cy])
+
 
 @dataclass(frozen=True)
 class CameraView:
@@ -40,10 +51,9 @@ class CameraView:
 
     def project(self, optical: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the pixels (N, 2) of points (N, 3) in front of the camera."""
-        model = self.model
         pixels = optical[:, :2] / optical[:, 2:]
-        pixels *= (model.fx, model.fy)
-        pixels += (model.cx, model.cy)
+        pixels *= self.model.focal
+        pixels += self.model.centre
         return pixels
 
     def level_rays(self) -> NDArray[np.float64]:

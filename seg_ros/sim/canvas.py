@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 import math
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -15,8 +16,7 @@ SUBPIXEL_BITS = 4
 _ONE = 1 << SUBPIXEL_BITS
 
 
-@dataclass(frozen=True)
-class Window:
+class Window(NamedTuple):
     """A rectangle of the image, half-open, pixels."""
 
     x0: int
@@ -33,6 +33,11 @@ class Window:
     def slices(self) -> tuple[slice, slice]:
         """Return the numpy index of the rectangle."""
         return slice(self.y0, self.y1), slice(self.x0, self.x1)
+
+    def inside(self, outer: Window) -> tuple[slice, slice]:
+        """Return the numpy index of the rectangle in an array that covers `outer`."""
+        return (slice(self.y0 - outer.y0, self.y1 - outer.y0),
+                slice(self.x0 - outer.x0, self.x1 - outer.x0))
 
 
 class Canvas:
@@ -73,13 +78,13 @@ class Canvas:
             return None
         return Window(left, top, right, bottom)
 
-    def plane(self, window: Window, abc: NDArray[np.float64], *, nearest_m: float,
+    def plane(self, window: Window, abc: tuple[float, float, float], *, nearest_m: float,
               farthest_m: float) -> NDArray[np.float32]:
         """Return the inverse depth of a piece of a plane over a window.
 
         Its range is bounded: a pixel on the outline has its centre just outside of the piece.
         """
-        a, b, c = abc.astype(np.float32)
+        a, b, c = map(np.float32, abc)
         rows, columns = window.slices
         inverse = (self._u[columns] * a) + (self._v[rows] * b + c)
         np.minimum(inverse, np.float32(1 / nearest_m), out=inverse)
@@ -87,27 +92,36 @@ class Canvas:
 
     def buried(self, window: Window, inverse_depth: float) -> bool:
         """Say whether everything in a window is nearer already."""
-        return float(self.inverse_depth[window.slices].min()) > inverse_depth
+        return cv2.minMaxLoc(self.inverse_depth[window.slices])[0] > inverse_depth
 
-    def claim(self, window: Window, *, mask: NDArray[np.bool_],
-              inverse_depth: NDArray[np.float32] | np.float32,
-              tag: int) -> NDArray[np.bool_] | None:
-        """Give a surface the pixels of `mask` where it is nearest; None where it is nowhere."""
+    def claim(self, window: Window, *, mask: NDArray[np.uint8],
+              inverse_depth: NDArray[np.float32],
+              tag: int) -> tuple[Window, NDArray[np.uint8]] | None:
+        """Give a surface the pixels where `mask` is not 0 and it is nearest.
+
+        Return the smallest window around them and its mask, not 0 where claimed; None if there
+        are none.
+        """
         nearest = self.inverse_depth[window.slices]
-        seen = np.greater(inverse_depth, nearest)
-        seen &= mask
-        if not seen.any():
+        seen = cv2.compare(inverse_depth, nearest, cv2.CMP_GT)
+        cv2.bitwise_and(seen, mask, dst=seen)
+        x, y, columns, rows = cv2.boundingRect(seen)
+        if not rows:
             return None
-        np.copyto(nearest, inverse_depth, where=seen)
-        np.copyto(self.tag[window.slices], np.uint16(tag), where=seen)
-        return seen
+        left, top = window.x0 + x, window.y0 + y
+        shown = Window(left, top, left + columns, top + rows)
+        part = shown.inside(window)
+        seen = seen[part]
+        cv2.copyTo(inverse_depth[part], seen, nearest[part])
+        cv2.copyTo(np.full(seen.shape, tag, np.uint16), seen, self.tag[shown.slices])
+        return shown, seen
 
-    def ink(self, window: Window, colour: NDArray[np.uint8], where: NDArray[np.bool_]) -> None:
-        """Colour claimed pixels; colour (h, w, 4).
+    def ink(self, window: Window, colour: NDArray[np.uint8], where: NDArray[np.uint8]) -> None:
+        """Colour claimed pixels; colour (h, w, 4), where (h, w) not 0.
 
         Between the bars of a railing the label is fence while the image keeps what is behind.
         """
-        cv2.copyTo(colour, where.view(np.uint8), self.image[window.slices])
+        cv2.copyTo(colour, where, self.image[window.slices])
 
     def seen_instances(self) -> set[int]:
         """Return the ids of the instances that own at least one pixel."""
@@ -171,39 +185,50 @@ def paint_quad(canvas: Canvas, *, corner: NDArray[np.float64], along: NDArray[np
         return
     mask = np.zeros(window.shape, np.uint8)
     cv2.fillConvexPoly(mask, subpixels(pixels, window), 1, shift=SUBPIXEL_BITS)
-    to_plane = _row_in_pixels(canvas.view, normal / offset, Window(0, 0, 0, 0))
-    seen = canvas.claim(window, mask=mask.view(np.bool_), tag=tag,
-                        inverse_depth=canvas.plane(window, to_plane, nearest_m=nearest_m,
-                                                   farthest_m=farthest_m))
-    if seen is None:
+    to_plane = _row_in_pixels(canvas.view, normal / offset, _ORIGIN)
+    claimed = canvas.claim(window, mask=mask, tag=tag,
+                           inverse_depth=canvas.plane(window, to_plane, nearest_m=nearest_m,
+                                                      farthest_m=farthest_m))
+    if claimed is None:
         return
-    if texture.opaque and seen.size < 500:  # too small for a picture
+    shown, seen = claimed
+    if texture.opaque and mask.size < 500:  # too small for a picture
         tone = texture.levels[-1][0, 0] * (gain * (1 - haze)) + 190 * haze
-        canvas.image[window.slices][seen] = np.minimum(tone, 255).astype(np.uint8)
+        colour = np.minimum(tone, 255).astype(np.uint8)
+        canvas.ink(shown, np.full((*seen.shape, 4), colour), seen)
         return
     level = texture.levels[_level(texture, pixels, points, along)]
     rows = (cross(down, corner) * level.shape[1], cross(corner, along) * level.shape[0], normal)
     from_pixel = np.array([_row_in_pixels(canvas.view, row, window) for row in rows])
-    colour = cv2.warpPerspective(level, from_pixel, window.shape[::-1],
+    # OpenCV rounds by the distance from the origin: cut at the far sides, never move the origin
+    width = min(-(-(shown.x1 - window.x0) // 32) * 32, window.x1 - window.x0)
+    colour = cv2.warpPerspective(level, from_pixel, (width, shown.y1 - window.y0),
                                  flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-                                 borderMode=cv2.BORDER_REPLICATE)
+                                 borderMode=cv2.BORDER_REPLICATE)[shown.inside(window)]
     if not texture.opaque:
-        seen &= colour[..., 3] > 110
+        seen = inked(colour, seen)
     if gain != 1.0 or haze > 0.01:
         colour = cv2.convertScaleAbs(colour, alpha=gain * (1 - haze), beta=190 * haze)
-    canvas.ink(window, colour, seen)
+    canvas.ink(shown, colour, seen)
 
 
+def inked(colour: NDArray[np.uint8], seen: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return where a picture (h, w, 4) has ink among the claimed pixels (h, w)."""
+    _, ink = cv2.threshold(cv2.extractChannel(colour, 3), 110, 255, cv2.THRESH_BINARY)
+    return cv2.bitwise_and(seen, ink)
+
+
+_ORIGIN = Window(0, 0, 0, 0)
 _CORNERS = np.array([[0, 0], [1, 0], [1, 1], [0, 1.0]])
 
 
 def _row_in_pixels(view: CameraView, row: NDArray[np.float64],
-                   window: Window) -> NDArray[np.float64]:
+                   window: Window) -> tuple[float, float, float]:
     """Turn a linear form of optical rays (3,) into one of a window's homogeneous pixels (3,)."""
     model = view.model
     x, y, z = row.tolist()
     x, y = x / model.fx, y / model.fy
-    return np.array([x, y, z - x * (model.cx - window.x0) - y * (model.cy - window.y0)])
+    return x, y, z - x * (model.cx - window.x0) - y * (model.cy - window.y0)
 
 
 def _level(texture: Texture, pixels: NDArray[np.float64], points: NDArray[np.float64],

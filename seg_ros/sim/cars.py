@@ -46,8 +46,11 @@ class CarMesh:
     points: Points  # (P, 3) car frame
     starts: tuple[int, ...]  # (N + 1,)
     face: NDArray[np.intp]  # (N,) the face that the polygon lies in
-    kind: NDArray[np.intp]  # (N,) 0 = paint, 1 = darker paint, 2 = glass, 3 = its own colour
+    painted: NDArray[np.intp]  # the polygons in the car's paint
+    trim: NDArray[np.intp]  # those in a darker tone of it
+    glass: NDArray[np.intp]
     colours: Points  # (N, 3)
+    lean: Points  # (G, 1) how much the panes of glass face the sky, 0..1
     small: NDArray[np.bool_]  # (N,) left out far away
     normals: Points  # (F, 3) outward
     anchors: Points  # (F, 3) a point of each face
@@ -123,14 +126,18 @@ def car_mesh(shape: str) -> CarMesh:
         polygons.append((i, face.colour, face.outline, False))
         polygons += [(i, colour, outline, n > 0) for n, (colour, outline)
                      in enumerate(face.details)]
-    kinds = {_BODY: 0, _TRIM: 1, _GLASS: 2}
+    colours = [colour for _, colour, _, _ in polygons]
+    painted, trim, glass = (np.array([i for i, colour in enumerate(colours) if colour == kind],
+                                     np.intp) for kind in (_BODY, _TRIM, _GLASS))
+    face = np.array([i for i, _, _, _ in polygons])
+    normals = np.array([face.normal for face in faces])
     ends = np.cumsum([len(outline) for _, _, outline, _ in polygons]).tolist()
     return CarMesh(points=np.concatenate([outline for _, _, outline, _ in polygons]),
-                   starts=(0, *ends), face=np.array([i for i, _, _, _ in polygons]),
-                   kind=np.array([kinds.get(colour, 3) for _, colour, _, _ in polygons]),
-                   colours=np.array([colour for _, colour, _, _ in polygons]),
+                   starts=(0, *ends), face=face, painted=painted, trim=trim, glass=glass,
+                   colours=np.array(colours),
+                   lean=np.maximum(normals[face[glass], 1], 0.0)[:, None],
                    small=np.array([small for _, _, _, small in polygons]),
-                   normals=np.array([face.normal for face in faces]),
+                   normals=normals,
                    anchors=np.array([face.outline[0] for face in faces]))
 
 
@@ -337,12 +344,10 @@ def _tones(mesh: CarMesh, look: CarLook, light: Light, turn: Points) -> Points:
     gains += light.strength * np.maximum(normals @ light.sun, 0.0)
     gain = gains[mesh.face][:, None]
     paint = np.array(look.paint)
-    # glass mirrors the sky, more so where it leans back
-    shine = 62 * light.ambient * np.maximum(mesh.normals[mesh.face, 1], 0.0)[:, None]
     dim = 0.3 + 0.7 * gain
     tones = mesh.colours * dim
-    painted, trim, glass = (mesh.kind == kind for kind in range(3))
-    tones[painted] = paint * gain[painted]
-    tones[trim] = paint * (0.6 * dim[trim])
-    tones[glass] = mesh.colours[glass] * gain[glass] + shine[glass]
+    tones[mesh.painted] = paint * gain[mesh.painted]
+    tones[mesh.trim] = paint * (0.6 * dim[mesh.trim])
+    # glass mirrors the sky, more so where it leans back
+    tones[mesh.glass] = np.multiply(_GLASS, gain[mesh.glass]) + 62 * light.ambient * mesh.lean
     return tones

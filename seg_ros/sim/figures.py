@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,8 +40,7 @@ class PersonLook:
     bicycle: Colour
 
 
-@dataclass(frozen=True)
-class Limb:
+class Limb(NamedTuple):
     """A thick line between two points (3,) of the body frame: x right, y up, z forward."""
 
     start: tuple[float, float, float]

@@ -147,7 +147,7 @@ class Ground:
         if high[0] < 0 or high[1] < 0 or low[0] >= self._canvas.width \
                 or low[1] >= self._canvas.height:
             return None
-        return np.rint(np.clip(pixels, -30000, 30000) * (1 << SUBPIXEL_BITS)).astype(np.int32)
+        return _fixed(pixels)
 
     def _fill(self, level_points: Points, colour: tuple[int, int, int],
               class_id: int | None) -> None:
@@ -180,8 +180,7 @@ class Ground:
         d = sides[:, :1] + (sides[:, 1:] - sides[:, :1]) * _QUAD_ACROSS
         optical = self._canvas.view.to_optical(self._local.to_level(s, d).reshape(-1, 3))
         optical[:, 2] = np.maximum(optical[:, 2], 0.8)
-        pixels = np.clip(self._canvas.view.project(optical), -30000, 30000)
-        fixed = np.rint(pixels * (1 << SUBPIXEL_BITS)).astype(np.int32).reshape(-1, 8, 2)
+        fixed = _fixed(self._canvas.view.project(optical)).reshape(-1, 8, 2)
         for (colour, class_id), group in groupby(
                 zip(self._pending, fixed, strict=True), key=lambda pair: pair[0][2:]):
             self._fill_pixels([shape for _, shape in group], colour, class_id)
@@ -303,10 +302,12 @@ class Ground:
         for class_id, tile, px_m, until_m in ((PAVEMENT, look.slabs, FINE_PX_M, 24.0),
                                               (TREE, look.grass, GRASS_PX_M, 48.0)):
             first = self._row_at(until_m)
-            mask = canvas.tag[first:] == self._tags[class_id]
-            if first < canvas.height and mask.any():
-                cv2.copyTo(self._warp(tile, px_m, first, canvas.height), mask.view(np.uint8),
-                           detail[first - top:])
+            mask = (canvas.tag[first:] == self._tags[class_id]).view(np.uint8)
+            _, y, _, rows = cv2.boundingRect(mask)
+            if rows:
+                last = first + y + rows
+                cv2.copyTo(self._warp(tile, px_m, first, last), mask[:last - first],
+                           detail[first - top:last - top])
         return detail
 
     def _row_at(self, distance_m: float) -> int:
@@ -330,3 +331,9 @@ class Ground:
         return cv2.warpPerspective(tile, to_tile, (canvas.width, last - first),
                                    flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
                                    borderMode=cv2.BORDER_WRAP)
+
+
+def _fixed(pixels: Points) -> NDArray[np.int32]:
+    """Return pixels (N, 2) in OpenCV's fixed point, kept where it does not overflow."""
+    kept = np.maximum(np.minimum(pixels, 30000.0), -30000.0)
+    return np.rint(kept * (1 << SUBPIXEL_BITS)).astype(np.int32)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 import math
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_ros.sim.canvas import Canvas, paint_quad, Texture
+from seg_ros.sim.canvas import Canvas, inked, paint_quad, Texture
 from seg_ros.sim.cars import CarLook, Light, paint_car, SHAPES
 from seg_ros.sim.classes import BICYCLIST, BUILDING, CAR, FENCE, POLE, SIGN, TREE
 from seg_ros.sim.facades import Facade, make_facade
@@ -33,7 +35,7 @@ from seg_ros.sim.weather import Weather
 from seg_ros.sim.world import Barrier, Chunk, FACADE_STYLES, FACADES_EACH, House, Post, Sign, Tree
 
 Points = NDArray[np.float64]
-ToPixels = Callable[[list[tuple[float, float]]], Points]
+ToPixels = Callable[[list[tuple[float, float]] | Points], Points]
 _FAR_M, _STANDING_FAR_M = 130.0, 95.0
 _TREE_KINDS = ('leafy',) * 5 + ('bare',) * 5 + ('conifer',) * 3 + ('bush',) * 3
 
@@ -98,8 +100,7 @@ class Renderer:
         self._shadows(ground, scene, light)
         ground.finish()
         brush = _Brush(canvas, self._scenery, self._weather, light, scene)
-        jobs = [job for chunk in scene.chunks for job in brush.chunk_jobs(chunk)]
-        jobs += brush.actor_jobs(scene.actors)
+        jobs = [*brush.standing_jobs(scene.chunks), *brush.actor_jobs(scene.actors)]
         # solid things from the front, so that what they hide costs nothing; then, from the back,
         # what one can look through
         for job in sorted((job for job in jobs if job.solid), key=lambda job: job.depth_m):
@@ -177,9 +178,11 @@ class Renderer:
             turn = np.array([[cos, 0, -sin], [0, 0, 0], [sin, 0, cos]])
             base = (_FOOTPRINT * (width / 2, 0, length / 2)) @ turn + foot
             if self._weather.strength > 0.3:
-                hull = cv2.convexHull(np.concatenate([base, base + slope * height * 0.8])
-                                      [:, [0, 2]].astype(np.float32))[:, 0]
-                ground.shadow(np.insert(hull.astype(np.float64), 1, foot[1], axis=1), shade)
+                outline = np.concatenate([base, base + slope * height * 0.8])
+                hull = cv2.convexHull(outline[:, ::2].astype(np.float32))[:, 0]
+                cast = np.full((len(hull), 3), foot[1])
+                cast[:, ::2] = hull
+                ground.shadow(cast, shade)
             ground.shadow(foot + (base - foot) * 1.06, min(shade, 92))
 
 
@@ -199,8 +202,7 @@ def _horizon(canvas: Canvas) -> int:
     return int(round((-c - a * canvas.width / 2) / b))
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """One thing to paint."""
 
     depth_m: float
@@ -218,14 +220,18 @@ class _Brush:
         self._tags = {c: canvas.new_tag(c) for c in (BUILDING, TREE, POLE, SIGN, FENCE)}
         self._side_slope = 1.25 * canvas.width / 2 / canvas.view.model.fx
 
-    def chunk_jobs(self, chunk: Chunk) -> Iterable[Job]:
-        """Return the jobs of all that stands in a chunk."""
-        yield from self._houses(chunk.houses)
-        for barrier in chunk.barriers:
-            yield from self._barrier(barrier)
-        yield from self._standing(chunk.trees, self._tree, solid=False)
-        yield from self._standing(chunk.posts, self._post, solid=True)
-        yield from self._standing(chunk.signs, self._sign, solid=True)
+    def standing_jobs(self, chunks: list[Chunk]) -> Iterable[Job]:
+        """Yield the jobs of all that stands in some chunks."""
+        yield from self._houses([house for chunk in chunks for house in chunk.houses])
+        for chunk in chunks:
+            for barrier in chunk.barriers:
+                yield from self._barrier(barrier)
+        yield from self._standing([tree for chunk in chunks for tree in chunk.trees],
+                                  self._tree, solid=False)
+        yield from self._standing([post for chunk in chunks for post in chunk.posts],
+                                  self._post, solid=True)
+        yield from self._standing([sign for chunk in chunks for sign in chunk.signs],
+                                  self._sign, solid=True)
 
     def actor_jobs(self, actors: list[Actor]) -> list[Job]:
         """Return the jobs of all that moves."""
@@ -237,7 +243,7 @@ class _Brush:
                 for actor, foot, depth in zip(actors, feet, feet[:, 2].tolist(), strict=True)
                 if depth > -4.0 and abs(foot[0]) < max(depth, 0.0) * self._side_slope + 4]
 
-    def _standing(self, things: tuple, paint: Callable, *, solid: bool) -> Iterable[Job]:
+    def _standing(self, things: list, paint: Callable, *, solid: bool) -> Iterable[Job]:
         if not things:
             return
         feet = self._local.to_level(np.array([thing.s for thing in things]) - self._s,
@@ -280,16 +286,18 @@ class _Brush:
                        outline=outline)
         yield Job(depth, texture.opaque, job)
 
-    def _houses(self, houses: tuple[House, ...]) -> Iterable[Job]:
+    def _houses(self, houses: list[House]) -> Iterable[Job]:
         """Return fronts, gables and roofs."""
         if not houses:
             return
         deep = [math.copysign(9.0, house.d) for house in houses]
         s = [(h.s0, h.s1, h.s0, h.s0) for h in houses]
         d = [(h.d, h.d, h.d + b, h.d + b / 2) for h, b in zip(houses, deep, strict=True)]
-        for house, feet in zip(houses, self._local.to_level(np.array(s) - self._s, np.array(d)),
-                               strict=True):
-            yield from self._walls(house, feet)
+        feet = self._local.to_level(np.array(s) - self._s, np.array(d))
+        depth = feet[..., 2]
+        within = (depth.max(axis=1) >= 1.0) & (depth.min(axis=1) <= _FAR_M + 20.0)
+        for i in np.flatnonzero(within).tolist():
+            yield from self._walls(houses[i], feet[i])
 
     def _walls(self, house: House, feet: Points) -> Iterable[Job]:
         """Return front, roof and gable of a house; feet: near, far, near behind, near ridge."""
@@ -312,10 +320,10 @@ class _Brush:
 
     def _barrier(self, barrier: Barrier) -> Iterable[Job]:
         """Return the jobs of a railing, cut into pieces that a texture covers."""
+        if barrier.s1 - self._s < 1.0 or barrier.s0 - self._s > 70.0:
+            return
         count = max(1, round((barrier.s1 - barrier.s0) / 7.5))
         s = np.linspace(barrier.s0, barrier.s1, count + 1) - self._s
-        if s[-1] < 1.0 or s[0] > 70.0:
-            return
         feet = self._local.to_level(s, np.linspace(barrier.d0, barrier.d1, count + 1))
         class_id = {'fence': FENCE, 'hedge': TREE, 'wall': BUILDING}[barrier.kind]
         texture = self._scenery.barriers[barrier.kind][barrier.texture]
@@ -347,16 +355,19 @@ class _Brush:
         to_sprite = np.array([[scale_x, 0, (window.x0 - box[0, 0]) * scale_x],
                               [0, scale_y, (window.y0 - box[0, 1]) * scale_y]])
         size, flags = window.shape[::-1], cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        mask = cv2.warpAffine(sprite.masks[level], to_sprite, size, flags=flags) > 127
-        seen = self._canvas.claim(window, mask=mask, tag=self._tags[TREE],
-                                  inverse_depth=np.float32(1 / depth))
-        if seen is None:
+        mask = cv2.warpAffine(sprite.masks[level], to_sprite, size, flags=flags)
+        _, mask = cv2.threshold(mask, 127, 255, cv2.THRESH_BINARY)
+        claimed = self._canvas.claim(
+            window, mask=mask, tag=self._tags[TREE],
+            inverse_depth=np.full(mask.shape, 1 / depth, np.float32))
+        if claimed is None:
             return
-        picture = cv2.warpAffine(source, to_sprite, size, flags=flags)
+        shown, seen = claimed
+        picture = cv2.warpAffine(source, to_sprite, size, flags=flags)[shown.inside(window)]
         haze = self._weather.haze(depth)
         gain = (self._light.ambient + 0.5 * self._light.strength) * tree.tint
         colour = cv2.convertScaleAbs(picture, alpha=gain * (1 - haze), beta=190 * haze)
-        self._canvas.ink(window, colour, seen & (picture[..., 3] > 110))
+        self._canvas.ink(shown, colour, inked(picture, seen))
 
     def _upright(self, foot: Points, box_m: tuple[float, float, float, float]
                  ) -> tuple[PartsWindow, ToPixels, float] | None:
@@ -367,7 +378,7 @@ class _Brush:
         if origin[2] < 1.2:
             return None
 
-        def at(metres: list[tuple[float, float]]) -> Points:
+        def at(metres: list[tuple[float, float]] | Points) -> Points:
             return view.project(origin + np.array(metres) @ axes)
         left, right, low, high = box_m
         corners = at([(left, low), (right, low), (left, high), (right, high)])
@@ -389,17 +400,19 @@ class _Brush:
         number = parts.part(tone.tolist(), plane)
         half = max(post.radius_m, 0.85 * depth / focal)  # a pole is never thinner than a pixel
         taper = 0.6 if post.height_m > 3 else 1.0
-        parts.polygon(at([(-half, 0), (-half * taper, post.height_m),
-                          (half * taper, post.height_m), (half, 0)]), number)
+        outline = [(-half, 0), (-half * taper, post.height_m), (half * taper, post.height_m),
+                   (half, 0)]
+        numbers = [number]
         if reach > 0:
             arm, lamp = math.copysign(1.0, post.arm_m), max(0.12, 1.2 * depth / focal)
             top = post.height_m
-            parts.polygon(at([(0, top - half), (0, top + half), (arm * reach, top + 0.35 + half),
-                              (arm * reach, top + 0.35 - half)]), number)
-            head = parts.part((tone * 0.8 + 30).tolist(), plane)
-            parts.polygon(at([(arm * reach, top + .3), (arm * (reach + .05), top + .4),
-                              (arm * (reach - .55), top + .3 + lamp),
-                              (arm * (reach - .6), top + .2)]), head)
+            outline += [(0, top - half), (0, top + half), (arm * reach, top + 0.35 + half),
+                        (arm * reach, top + 0.35 - half),
+                        (arm * reach, top + .3), (arm * (reach + .05), top + .4),
+                        (arm * (reach - .55), top + .3 + lamp),
+                        (arm * (reach - .6), top + .2)]
+            numbers += [number, parts.part((tone * 0.8 + 30).tolist(), plane)]
+        parts.polygons(at(outline), (4, 8, 12), numbers)
         parts.paint(self._tags[POLE], gain=1.0, haze=self._weather.haze(depth))
 
     def _sign(self, sign: Sign, foot: Points) -> None:
@@ -410,10 +423,10 @@ class _Brush:
             return
         parts, at, depth = opened
         gain = self._light.ambient + 0.4 * self._light.strength
-        shapes = _sign_parts(sign, half, low, high)
-        for colour, shape in shapes[:1] if depth > 70 else shapes:
-            number = parts.part([c * gain for c in colour], facing_plane(depth))
-            parts.polygon(at(shape), number)
+        plane, (colours, points, ends) = facing_plane(depth), _sign_outlines(sign)
+        numbers = [parts.part([c * gain for c in colour], plane)
+                   for colour in (colours[:1] if depth > 70 else colours)]
+        parts.polygons(at(points), ends, numbers)
         parts.paint(self._tags[SIGN], gain=1.0, haze=self._weather.haze(depth))
 
     def _actor(self, actor: Actor, foot: Points) -> None:
@@ -435,6 +448,16 @@ class _Brush:
         """Return the object's own piece of the grain."""
         x, y = ident * 37 % 240, ident * 101 % 240
         return self._scenery.grain[y:, x:]
+
+
+@lru_cache(maxsize=2048)
+def _sign_outlines(sign: Sign) -> tuple[tuple[tuple[int, int, int], ...], Points,
+                                        tuple[int, ...]]:
+    """Return the colours, all points (P, 2) in metres and the ends of a sign's polygons."""
+    half, low, high = sign.width_m / 2, sign.low_m, sign.low_m + sign.height_m
+    colours, shapes = zip(*_sign_parts(sign, half, low, high), strict=True)
+    return (colours, np.array([point for shape in shapes for point in shape]),
+            tuple(np.cumsum([len(shape) for shape in shapes]).tolist()))
 
 
 def _sign_parts(sign: Sign, half: float, low: float, high: float

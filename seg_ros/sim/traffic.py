@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,8 +19,7 @@ _ONCOMING, _AHEAD, _OVERTAKING, _CROSSING_CAR = 2, 3, 4, 5
 _CYCLIST, _CROSSING_PERSON = 6, 7
 
 
-@dataclass(frozen=True)
-class Actor:
+class Actor(NamedTuple):
     """One car, pedestrian or bicyclist at one moment, in road coordinates."""
 
     instance_id: int

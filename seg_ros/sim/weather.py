@@ -56,7 +56,9 @@ class Sensor:
         self._vignette = _vignette(rng, width, height)
         noise = rng.normal(128, rng.uniform(1.0, 5.5), (height + 64, width + 64, 1))
         chroma = rng.normal(0, rng.uniform(0.3, 1.8), (height + 64, width + 64, 3))
-        self._noise = to_uint8(noise + chroma)
+        both = to_uint8(noise + chroma)
+        middle = np.full_like(both, 128)
+        self._lighter, self._darker = cv2.subtract(both, middle), cv2.subtract(middle, both)
         self._blur = float(rng.choice([0.45, 0.6, 0.8]))
 
     def expose(self, image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -64,9 +66,11 @@ class Sensor:
         height, width = image.shape[:2]
         x, y = rng.integers(0, 64, 2).tolist()
         image = cv2.GaussianBlur(image, (3, 3), self._blur)
-        image = cv2.multiply(image, self._vignette, scale=1 / 255)
-        image = cv2.LUT(image, self._table)
-        return cv2.addWeighted(image, 1.0, self._noise[y:y + height, x:x + width], 1.0, -128.0)
+        cv2.multiply(image, self._vignette, dst=image, scale=1 / 255)
+        cv2.LUT(image, self._table, dst=image)
+        area = np.s_[y:y + height, x:x + width]
+        cv2.add(image, self._lighter[area], dst=image)
+        return cv2.subtract(image, self._darker[area], dst=image)
 
 
 def _tone_table(rng: np.random.Generator) -> NDArray[np.uint8]:
