@@ -7,6 +7,7 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from importlib import import_module
 import logging
+import os
 import sys
 
 from seg_ros.core.config import parameter_table
@@ -22,6 +23,9 @@ _DESCRIPTION = """Segment images without ROS, with the pipeline that the node ru
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return the exit code; errors are one sentence on stderr."""
     logging.basicConfig(format='%(levelname)s: %(message)s')
+    # read when torch is imported: on a busy machine, threads that spin while they wait for each
+    # other make a model several times slower
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     try:
         options = _parser().parse_args(arguments)
         return options.run(options)
