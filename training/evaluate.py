@@ -18,7 +18,7 @@ import torch
 from tqdm import tqdm
 
 from seg_ros.core.metrics import ConfusionMatrix, PanopticQuality, Quality
-from seg_ros.core.types import Segmentation, segmentation_from_map
+from seg_ros.core.types import Segmentation, segmentation_from_ids, segmentation_from_map
 from seg_ros.models.contract import Model, ModelOptions
 from seg_ros.models.street_tiny import load
 from seg_ros.sim import Street
@@ -55,17 +55,7 @@ def street_examples(seeds: Iterable[int], *, frames: int = 4) -> Iterator[Exampl
         street = Street(seed=seed, width=width, height=height, rate_hz=RATE_HZ)
         for number in frame_numbers(seed, count=frames):
             frame = street.frame(int(number))
-            yield Example(frame.image, _truth(frame.class_map, frame.instance_map))
-
-
-def _truth(class_map: NDArray[np.uint8], instance_map: NDArray[np.int32]) -> Segmentation:
-    """Return the exact answer as a Segmentation."""
-    ids, values = np.unique(instance_map, return_inverse=True)
-    values = values.reshape(instance_map.shape) + (1 if ids[0] > 0 else 0)
-    class_ids = np.zeros(values.max() + 1, np.uint8)
-    class_ids[values] = class_map
-    return segmentation_from_map(class_map=class_map, instance_map=values.astype(np.int32),
-                                 class_ids=class_ids[1:], scores=np.ones(values.max()))
+            yield Example(frame.image, segmentation_from_ids(frame.class_map, frame.instance_map))
 
 
 @dataclass(frozen=True)

@@ -112,8 +112,8 @@ def resize(segmentation: Segmentation, *, width: int, height: int) -> Segmentati
     old_height, old_width = segmentation.size
     if (old_height, old_width) == (height, width):
         return segmentation
-    rows = ((2 * np.arange(height) + 1) * old_height // (2 * height))
-    columns = ((2 * np.arange(width) + 1) * old_width // (2 * width))
+    rows = nearest_indices(old_height, height)
+    columns = nearest_indices(old_width, width)
     instance_map = segmentation.instance_map[rows][:, columns]
     old = segmentation.instances
     confidence = segmentation.confidence
@@ -127,6 +127,11 @@ def resize(segmentation: Segmentation, *, width: int, height: int) -> Segmentati
     survived = np.bincount(instance_map.ravel(), minlength=len(old) + 1)[1:] > 0
     return replace(resized, instances=replace(resized.instances,
                                               track_ids=old.track_ids[survived]))
+
+
+def nearest_indices(old: int, new: int) -> NDArray[np.intp]:
+    """Return the (new,) old pixel of an axis whose centre is nearest to each new one."""
+    return (2 * np.arange(new) + 1) * old // (2 * new)
 
 
 def fold_ids(ids: NDArray[np.int64], *, limit: int) -> NDArray[np.int64]:

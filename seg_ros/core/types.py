@@ -162,3 +162,14 @@ def segmentation_from_map(
     )
     return Segmentation(class_map=class_map, instance_map=instance_map, instances=instances,
                         confidence=confidence)
+
+
+def segmentation_from_ids(class_map: NDArray[np.uint8], ids: NDArray[np.int32]) -> Segmentation:
+    """Build a Segmentation of (H, W) classes and instance ids of any size, 0 = none; score 1."""
+    owned = ids > 0
+    found, first, rows = np.unique(ids[owned], return_index=True, return_inverse=True)
+    instance_map = np.zeros(ids.shape, np.int32)
+    instance_map[owned] = rows.ravel() + 1
+    return segmentation_from_map(
+        class_map=class_map, instance_map=instance_map, class_ids=class_map[owned][first],
+        scores=np.ones(len(found), np.float32))

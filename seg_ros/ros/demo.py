@@ -28,7 +28,7 @@ import seg_ros
 from seg_ros.core.labels import LabelSet
 from seg_ros.core.metrics import ConfusionMatrix, PanopticQuality
 from seg_ros.core.panoptic import PanopticEncoding, unpack
-from seg_ros.core.types import Segmentation, segmentation_from_map
+from seg_ros.core.types import segmentation_from_ids
 from seg_ros.ros.demo_consumer import Consumer, JoinedFrame
 from seg_ros.ros.demo_pictures import contact_sheet, Detected, Moment, video_frame, write_png
 from seg_ros.ros.domain import lent_domain, NoDomainError
@@ -169,7 +169,7 @@ class Findings:
         if self._scored:
             classes = frame.pixels('truth/semantic')
             self._confusion.update(classes, moment.semantic)
-            truth = segmentation_of(classes, frame.pixels('truth/instance'))
+            truth = segmentation_from_ids(classes, frame.pixels('truth/instance'))
             self._quality.update(truth, moment.panoptic)
         self._last = moment
         frame.messages = {}
@@ -183,7 +183,7 @@ class Findings:
             overlay=frame.pixels('overlay/image_raw'),
             semantic=frame.pixels('semantic/image_raw'),
             instance_map=frame.pixels('instance/image_raw'),
-            panoptic=segmentation_of(*unpack(packed, PanopticEncoding.INSTANCE_HIGH)),
+            panoptic=segmentation_from_ids(*unpack(packed, PanopticEncoding.INSTANCE_HIGH)),
             detected=tuple(map(_detected, frame.messages['instances'].detections)),
             latency_ms=frame.latency_ms,
         )
@@ -202,20 +202,6 @@ class Findings:
         """Return the contact sheet."""
         moments = self.moments or [self._last]
         return contact_sheet(moments, self._label_set, title=title, subtitle=subtitle)
-
-
-def segmentation_of(class_map: NDArray[np.uint8], ids: NDArray[np.int32]) -> Segmentation:
-    """Return a Segmentation of an (H, W) class map and (H, W) instance ids of any size."""
-    owned = ids > 0
-    found, first, rows = np.unique(ids[owned], return_index=True, return_inverse=True)
-    instance_map = np.zeros(ids.shape, np.int32)
-    instance_map[owned] = rows.ravel() + 1
-    return segmentation_from_map(
-        class_map=class_map,
-        instance_map=instance_map,
-        class_ids=class_map[owned][first],
-        scores=np.ones(len(found), np.float32),
-    )
 
 
 def _detected(detection: Any) -> Detected:

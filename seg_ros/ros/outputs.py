@@ -18,7 +18,7 @@ from vision_msgs.msg import Detection2DArray, LabelInfo
 from seg_ros.core.config import Config, parse_size
 from seg_ros.core.labels import LabelSet
 from seg_ros.core.overlay import draw_overlay
-from seg_ros.core.panoptic import pack, PanopticEncoding, resize
+from seg_ros.core.panoptic import nearest_indices, pack, PanopticEncoding, resize
 from seg_ros.core.types import Frame, Segmentation
 from seg_ros.models.contract import Task
 from seg_ros.ros.images import image_message, jpeg_message
@@ -191,10 +191,8 @@ def _fit(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     """Return the image at the label image's (height, width), by nearest neighbour."""
     if image.shape[:2] == size:
         return image
-    height, width = size
-    rows = (2 * np.arange(height) + 1) * image.shape[0] // (2 * height)
-    columns = (2 * np.arange(width) + 1) * image.shape[1] // (2 * width)
-    return image[rows[:, None], columns[None, :]]
+    rows, columns = map(nearest_indices, image.shape[:2], size)
+    return image[rows][:, columns]
 
 
 def _lookup(label_set: LabelSet, names: tuple[str, ...]) -> NDArray[np.uint8]:

@@ -14,8 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from seg_ros.core.types import segmentation_from_map
-from seg_ros.ros.demo import segmentation_of
+from seg_ros.core.types import segmentation_from_ids, segmentation_from_map
 
 OUTPUTS = (
     'semantic/image_raw',
@@ -179,7 +178,7 @@ def test_an_interrupt_ends_demo_and_children(tmp_path):
 def test_a_truth_with_any_ids_becomes_a_segmentation():
     classes = np.array([[8, 8, 3], [9, 3, 3]], np.uint8)
     ids = np.array([[70000, 70000, 0], [5, 0, 0]], np.int32)
-    found = segmentation_of(classes, ids)
+    found = segmentation_from_ids(classes, ids)
     expected = segmentation_from_map(
         class_map=classes,
         instance_map=np.array([[2, 2, 0], [1, 0, 0]], np.int32),
