@@ -236,12 +236,13 @@ def wheels_inputs() -> bytes:
 
 
 def install_wheels() -> None:
-    """Install everything in one pip call, so that one resolution holds."""
+    """Install everything in one pip call, so that one resolution holds; then the loners."""
     remove_torn_packages()
     files = [REQUIREMENTS / f'{name}.txt' for name in ('run', 'dev', 'ros')]
     requirements = [word for file in files for word in ('-r', str(file))]
     constraints = REQUIREMENTS / 'constraints.txt'
     pip('wheels', *requirements, '-c', str(constraints), progress=count_packages)
+    pip('no_deps', '--no-deps', '-r', str(REQUIREMENTS / 'no_deps.txt'))
 
 
 def count_packages() -> str:
