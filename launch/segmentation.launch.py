@@ -18,8 +18,9 @@ NODE_PARAMETERS = {
     'autostart': (bool, 'whether the node configures and activates itself'),
 }
 ARGUMENTS = {
-    'image': ('image', 'topic of the camera image, without /compressed'),
-    'camera_info': ('camera_info', 'topic of its CameraInfo'),
+    'cameras': ('', 'names of several cameras, such as front,left; topics are below them'),
+    'image': ('image', "topic of the camera image, without /compressed; below each camera's name"),
+    'camera_info': ('camera_info', "topic of its CameraInfo; below each camera's name"),
     'namespace': ('', "namespace of the node and its outputs, best the camera's"),
     'name': ('segmentation_node', 'name of the node'),
     'params_file': ('', 'YAML file with parameters of the node'),
@@ -46,7 +47,9 @@ def make_node(context: LaunchContext) -> list[LifecycleNode]:
              for name in (*ARGUMENTS, *NODE_PARAMETERS)}
     given = {name: ParameterValue(LaunchConfiguration(name), value_type=kind)
              for name, (kind, _) in NODE_PARAMETERS.items() if value[name]}
-    image = value['image']
+    cameras = [name.strip() for name in value['cameras'].split(',') if name.strip()]
+    if cameras:
+        given['cameras'] = cameras
     node = LifecycleNode(
         package='seg_ros',
         executable='segmentation_node',
@@ -54,11 +57,18 @@ def make_node(context: LaunchContext) -> list[LifecycleNode]:
         namespace=value['namespace'],
         parameters=[source for source in (value['params_file'], given) if source],
         remappings=[
-            ('image', image),
-            ('image/compressed', f'{image}/compressed'),
-            ('camera_info', value['camera_info']),
-        ],
+            pair for name in cameras or [''] for pair in remaps(
+                f'{name}/' if name else '', image=value['image'], info=value['camera_info'])],
         ros_arguments=['--log-level', value['log_level']],
         output='screen',
     )
     return [node]
+
+
+def remaps(prefix: str, *, image: str, info: str) -> list[tuple[str, str]]:
+    """Return what leads one camera's topics, all below a prefix, to the node's."""
+    return [
+        (f'{prefix}image', f'{prefix}{image}'),
+        (f'{prefix}image/compressed', f'{prefix}{image}/compressed'),
+        (f'{prefix}camera_info', f'{prefix}{info}'),
+    ]

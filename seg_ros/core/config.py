@@ -128,6 +128,9 @@ class Config:
     overlap_threshold: float = _parameter(
         0.5, 'an instance is dropped where better ones cover a larger share of its mask',
         minimum=0.0, maximum=1.0)
+    cameras: tuple[str, ...] = _parameter(
+        (), 'names of several cameras: topics are then below `<name>/`, as `front/image` and '
+        '`front/semantic/image_raw`; empty means one camera without a name', fixed=_CONNECTED)
     image_transport: str = _parameter(
         'raw', 'subscribe to `image` or to `image/compressed`', choices=('raw', 'compressed'),
         fixed=_CONNECTED)
@@ -180,12 +183,23 @@ class Config:
             if weights and not model and not alone:
                 raise ValueError(f'{task}_weights is {weights!r} but {task}_model is empty, '
                                  'expected a model that reads them')
+        _check_cameras(self.cameras)
         width, height = parse_size(self.output_size) or (1, 1)
         if width * height > self.max_image_pixels:
             raise ValueError(f'output_size is {self.output_size!r} = {width * height} pixels, '
                              f'expected at most max_image_pixels = {self.max_image_pixels}')
         if not re.fullmatch(r'auto|cpu|cuda(:\d+)?', self.device):
             raise ValueError(f'device is {self.device!r}, expected auto, cpu or cuda:N')
+
+
+def _check_cameras(names: tuple[str, ...]) -> None:
+    """Raise ValueError where a name is no part of a topic's name, or is there twice."""
+    for name in names:
+        if not re.fullmatch(r'[A-Za-z][A-Za-z0-9_]*', name):
+            raise ValueError(f'cameras has {name!r}, expected a letter and then letters, digits '
+                             'or underscores')
+        if names.count(name) > 1:
+            raise ValueError(f'cameras has {name!r} more than once, expected different names')
 
 
 def parse_size(text: str) -> tuple[int, int] | None:

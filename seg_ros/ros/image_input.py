@@ -25,9 +25,9 @@ class ImageInput:
     images on a default transport.
     """
 
-    def __init__(self, node: Node, config: Config, *, on_image: Callable[[AnyImage], None]
-                 ) -> None:
-        """Subscribe."""
+    def __init__(self, node: Node, config: Config, *, prefix: str,
+                 on_image: Callable[[AnyImage], None]) -> None:
+        """Subscribe to the topics whose names begin with a prefix."""
         self._node = node
         self._on_image = on_image
         self._auto = config.image_reliability == 'auto'
@@ -35,7 +35,7 @@ class ImageInput:
         topic = 'image'
         if config.image_transport == 'compressed':
             self._type, topic = CompressedImage, 'image/compressed'
-        self._topic = node.resolve_topic_name(topic)
+        self._topic = node.resolve_topic_name(prefix + topic)
         self.camera_info: CameraInfo | None = None
         self._last_image_s = time.monotonic()
         self._reliability = ReliabilityPolicy.BEST_EFFORT \
@@ -45,7 +45,7 @@ class ImageInput:
         self._image = self._subscribe()
         # camera drivers publish it with either reliability; best effort receives both
         self._info = node.create_subscription(
-            CameraInfo, 'camera_info', self._keep_camera_info,
+            CameraInfo, f'{prefix}camera_info', self._keep_camera_info,
             QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT))
 
     @property

@@ -64,15 +64,16 @@ class Outputs:
     """Publishes every answer to one frame in one go, in a fixed order."""
 
     def __init__(self, node: Node, config: Config, *, label_set: LabelSet,
-                 tasks: frozenset[Task]) -> None:
-        """Advertise the topics of the tasks and latch the label info."""
+                 tasks: frozenset[Task], prefix: str) -> None:
+        """Advertise the topics of the tasks below a prefix and latch the label info."""
         self._node = node
+        self._prefix = prefix
         self._config = config
         self._label_set = label_set
         self._qos = QoSProfile(depth=config.queue_depth)
         self._foreground = _lookup(label_set, config.foreground_classes)
         self._label_info = node.create_publisher(
-            LabelInfo, 'semantic/label_info',
+            LabelInfo, f'{prefix}semantic/label_info',
             QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL))
         self._overlay: list[_Topic] = []
         groups = ['semantic']
@@ -132,7 +133,8 @@ class Outputs:
             self._node.destroy_publisher(topic.publisher)
 
     def _topic(self, name: str, kind: type, build: Build) -> _Topic:
-        return _Topic(publisher=self._node.create_publisher(kind, name, self._qos), build=build)
+        publisher = self._node.create_publisher(kind, self._prefix + name, self._qos)
+        return _Topic(publisher=publisher, build=build)
 
     def _latch(self) -> None:
         """Publish the names before the first mask, which some consumers cannot do without."""

@@ -1,43 +1,54 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One thread that runs the model: jobs in order, and of the frames only the newest."""
+"""One thread that runs the model: jobs in order, and of each source's frames only the newest."""
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 import threading
+import time
 from typing import Generic, TypeVar
 
+S = TypeVar('S')
 T = TypeVar('T')
 R = TypeVar('R')
 
 
-class Worker(Generic[T]):
-    """Runs submitted jobs first, then `process` on the newest offered item.
+class Worker(Generic[S, T]):
+    """Runs submitted jobs first, then `process` on the newest item of every source that has one.
 
-    All inference happens on this one thread: CUDA graphs and compiled models demand it.
+    A batch takes all that waits, so no source is served twice while another waits. All inference
+    happens on this one thread: CUDA graphs and compiled models demand it.
     """
 
-    def __init__(self, process: Callable[[T], None], *, on_drop: Callable[[], None]) -> None:
+    def __init__(self, process: Callable[[Sequence[tuple[S, T]]], None], *,
+                 on_drop: Callable[[S], None]) -> None:
         """Start the thread; on_drop hears of each item that a newer one replaced."""
         self._process = process
         self._on_drop = on_drop
         self._jobs: deque[Callable[[], None]] = deque()
-        self._newest: T | None = None
+        self._newest: dict[S, T] = {}
+        self._batch_since_s = 0.0  # 0 = no batch in the works
         self._busy = False
         self._stopping = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name='worker', daemon=True)
         self._thread.start()
 
-    def offer(self, item: T) -> None:
-        """Make an item the newest; one that still waits is dropped."""
+    @property
+    def batch_s(self) -> float:
+        """Return the seconds that the batch in the works has taken so far, 0 where none is."""
+        since_s = self._batch_since_s
+        return time.monotonic() - since_s if since_s else 0.0
+
+    def offer(self, source: S, item: T) -> None:
+        """Make an item its source's newest; one that still waits is dropped."""
         with self._changed:
-            replaced = self._newest is not None
-            self._newest = item
+            replaced = source in self._newest
+            self._newest[source] = item
             self._changed.notify_all()
         if replaced:
-            self._on_drop()
+            self._on_drop(source)
 
     def submit(self, job: Callable[[], R]) -> Future[R]:
         """Run a job on the thread; its result or exception is in the future."""
@@ -56,11 +67,11 @@ class Worker(Generic[T]):
         return future
 
     def clear(self, *, timeout_s: float) -> bool:
-        """Forget the waiting item and wait for the running one; False where it runs on."""
+        """Forget the waiting items and wait for the running batch; False where it runs on."""
         with self._changed:
-            if self._newest is not None:
-                self._newest = None
-                self._on_drop()
+            for source in self._newest:
+                self._on_drop(source)
+            self._newest.clear()
             return self._changed.wait_for(lambda: not self._busy, timeout=timeout_s)
 
     def stop(self, *, timeout_s: float) -> bool:
@@ -75,18 +86,19 @@ class Worker(Generic[T]):
         while (work := self._next()) is not None:
             work()
             with self._changed:
-                self._busy = False
+                self._busy, self._batch_since_s = False, 0.0
                 self._changed.notify_all()
 
     def _next(self) -> Callable[[], None] | None:
         """Wait for something to do; None when stopping."""
         with self._changed:
-            self._changed.wait_for(
-                lambda: self._stopping or self._jobs or self._newest is not None)
+            self._changed.wait_for(lambda: self._stopping or self._jobs or self._newest)
             if self._stopping:
                 return None
             self._busy = True
             if self._jobs:
                 return self._jobs.popleft()
-            item, self._newest = self._newest, None
-        return lambda: self._process(item)  # type: ignore[arg-type]
+            batch = tuple(self._newest.items())
+            self._newest.clear()
+            self._batch_since_s = time.monotonic()
+        return lambda: self._process(batch)
