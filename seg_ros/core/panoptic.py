@@ -100,11 +100,8 @@ def keep_instances(segmentation: Segmentation, keep: NDArray[np.bool_]) -> Segme
         return segmentation
     new_value = np.zeros(len(keep) + 1, np.int32)
     new_value[1:][keep] = np.arange(1, keep.sum() + 1)
-    old = segmentation.instances
-    return replace(
-        segmentation, instance_map=look_up(new_value, segmentation.instance_map),
-        instances=replace(old, boxes=old.boxes[keep], class_ids=old.class_ids[keep],
-                          scores=old.scores[keep], track_ids=old.track_ids[keep]))
+    return replace(segmentation, instance_map=look_up(new_value, segmentation.instance_map),
+                   instances=segmentation.instances.take(keep))
 
 
 def resize(segmentation: Segmentation, *, width: int, height: int) -> Segmentation:
@@ -121,7 +118,7 @@ def resize(segmentation: Segmentation, *, width: int, height: int) -> Segmentati
         class_map=segmentation.class_map[rows][:, columns],
         instance_map=instance_map,
         class_ids=old.class_ids, scores=old.scores,
-        confidence=None if confidence is None else confidence[rows][:, columns])
+        confidence=None if confidence is None else confidence[rows][:, columns], slots=old.slots)
     if not old.track_ids.any():
         return resized
     survived = np.bincount(instance_map.ravel(), minlength=len(old) + 1)[1:] > 0

@@ -46,6 +46,10 @@ class Instances:
     class_ids: NDArray[np.uint8]  # (N,)
     scores: NDArray[np.float32]  # (N,) in [0, 1]
     track_ids: NDArray[np.int64]  # (N,) 0 = not tracked
+    slots: NDArray[np.int64] | None = None
+    """(N,) which of a streaming model's queries, carried from frame to frame, found the instance,
+    -1 = none: a hint that the tracker confirms by mask. None where the model has no such queries.
+    """
 
     def __post_init__(self) -> None:
         """Raise ValueError where a field breaks its contract."""
@@ -58,6 +62,11 @@ class Instances:
                 self.track_ids.min() < 1 or len(np.unique(self.track_ids)) < count):
             raise ValueError(f'track_ids {self.track_ids.tolist()}, '
                              'expected all 0 or positive and unique')
+        if self.slots is not None:
+            _check(self.slots, name='slots', dtype=np.int64, shape=(count,))
+            named = self.slots[self.slots >= 0]
+            if len(np.unique(named)) < len(named):
+                raise ValueError(f'slots {self.slots.tolist()}, expected -1 or unique')
 
     def __len__(self) -> int:
         """Count the instances."""
@@ -67,6 +76,12 @@ class Instances:
     def ids(self) -> NDArray[np.int64]:
         """Return the (N,) published ids: track ids, or 1..N in a frame that is not tracked."""
         return self.track_ids if self.track_ids.any() else np.arange(1, len(self) + 1)
+
+    def take(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> Instances:
+        """Return some of the instances, by an (N,) mask or by their rows."""
+        return Instances(
+            boxes=self.boxes[rows], class_ids=self.class_ids[rows], scores=self.scores[rows],
+            track_ids=self.track_ids[rows], slots=None if self.slots is None else self.slots[rows])
 
     @staticmethod
     def empty() -> Instances:
@@ -138,28 +153,25 @@ def segmentation_from_map(
     class_ids: Iterable[int] | NDArray[np.uint8],
     scores: Iterable[float] | NDArray[np.float32],
     confidence: NDArray[np.uint8] | None = None,
+    slots: NDArray[np.int64] | None = None,
 ) -> Segmentation:
     """Build a Segmentation from a map with values 0..N; rows without a pixel are dropped.
 
-    class_ids and scores have length N, row i speaks of value i + 1. Values are renumbered
+    class_ids, scores and slots have length N, row i speaks of value i + 1. Values are renumbered
     without gaps and boxes are measured on the map, so array and map cannot disagree.
     """
     class_ids = np.asarray(class_ids, np.uint8).reshape(-1)
     scores = np.asarray(scores, np.float32).reshape(-1)
     if len(class_ids) != len(scores):
         raise ValueError(f'{len(class_ids)} class_ids and {len(scores)} scores, expected as many')
-    boxes = tight_boxes(instance_map, len(scores))
-    present = boxes[:, 2] > boxes[:, 0]
+    instances = Instances(boxes=tight_boxes(instance_map, len(scores)), class_ids=class_ids,
+                          scores=scores, track_ids=np.zeros(len(scores), np.int64), slots=slots)
+    present = instances.boxes[:, 2] > instances.boxes[:, 0]
     if not present.all():
         new_value = np.zeros(len(scores) + 1, np.int32)
         new_value[1:][present] = np.arange(1, present.sum() + 1)
         instance_map = look_up(new_value, instance_map)
-    instances = Instances(
-        boxes=boxes[present],
-        class_ids=class_ids[present],
-        scores=scores[present],
-        track_ids=np.zeros(int(present.sum()), np.int64),
-    )
+        instances = instances.take(present)
     return Segmentation(class_map=class_map, instance_map=instance_map, instances=instances,
                         confidence=confidence)
 

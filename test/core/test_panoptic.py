@@ -47,7 +47,8 @@ def segmentations(draw, *, label_set=LABELS, confidence=None, tracked=None):
     result = segmentation_from_map(
         class_map=class_map, instance_map=instance_map, class_ids=class_ids,
         scores=[0.9, 0.8, 0.7, 0.6],
-        confidence=None if levels is None else np.where(class_map == VOID, np.uint8(0), levels))
+        confidence=None if levels is None else np.where(class_map == VOID, np.uint8(0), levels),
+        slots=np.array(draw(st.permutations((-1, 0, 5, 199)))))
     if draw(st.booleans()) if tracked is None else tracked:
         count = len(result.instances)
         track_ids = draw(st.lists(st.integers(1, 200_000), min_size=count, max_size=count,
@@ -81,7 +82,7 @@ def assert_consistent(segmentation: Segmentation):
 def assert_same(left: Segmentation, right: Segmentation):
     for name in ('class_map', 'instance_map', 'confidence'):
         np.testing.assert_array_equal(getattr(left, name), getattr(right, name))
-    for name in ('boxes', 'class_ids', 'scores', 'track_ids'):
+    for name in ('boxes', 'class_ids', 'scores', 'track_ids', 'slots'):
         np.testing.assert_array_equal(getattr(left.instances, name),
                                       getattr(right.instances, name))
 
@@ -174,6 +175,7 @@ def test_a_remap_is_a_table_over_pixels_and_instances(whole, rules):
             assert result.instances.class_ids[new - 1] == new_class
             assert result.instances.scores[new - 1] == whole.instances.scores[old - 1]
             assert result.instances.track_ids[new - 1] == whole.instances.track_ids[old - 1]
+            assert result.instances.slots[new - 1] == whole.instances.slots[old - 1]
 
 
 @given(segmentations())
@@ -189,6 +191,7 @@ def test_instances_that_are_not_kept_leave_their_class(whole, choice):
     np.testing.assert_array_equal(result.class_map, whole.class_map)
     np.testing.assert_array_equal(result.instances.scores, whole.instances.scores[keep])
     np.testing.assert_array_equal(result.instances.track_ids, whole.instances.track_ids[keep])
+    np.testing.assert_array_equal(result.instances.slots, whole.instances.slots[keep])
     for new, old in enumerate(np.flatnonzero(keep), start=1):
         np.testing.assert_array_equal(result.instance_map == new, whole.instance_map == old + 1)
 
@@ -219,6 +222,7 @@ def test_resizing_is_nearest_neighbour_as_a_plain_loop_does_it(whole, width, hei
         if new:
             seen.append(old)
             assert result.instances.track_ids[new - 1] == whole.instances.track_ids[old - 1]
+            assert result.instances.slots[new - 1] == whole.instances.slots[old - 1]
             assert result.instances.scores[new - 1] == whole.instances.scores[old - 1]
             assert result.instances.class_ids[new - 1] == whole.instances.class_ids[old - 1]
     assert len(result.instances) == len(set(seen))

@@ -58,6 +58,25 @@ def test_track_ids_that_are_doubled_missing_or_negative_are_refused(track_ids):
         two_instances(track_ids=track_ids)
 
 
+def test_a_slot_names_one_instance_or_none():
+    slotted = replace(two_instances(), slots=np.array([-1, -1]))
+    assert replace(slotted, slots=np.array([7, 0])).slots.tolist() == [7, 0]
+    with pytest.raises(ValueError, match=r'^slots \[3, 3\], expected -1 or unique$'):
+        replace(slotted, slots=np.array([3, 3]))
+    with pytest.raises(ValueError, match=r'^slots is int64 \(1,\), expected int64 \(2\)$'):
+        replace(slotted, slots=np.array([3]))
+
+
+def test_taking_instances_takes_every_field_along():
+    some = replace(two_instances(track_ids=(40, 7)), slots=np.array([5, 6]))
+    some.scores[:] = 0.25, 0.5
+    for rows in (np.array([False, True]), np.array([1])):
+        taken = some.take(rows)
+        assert (taken.scores.tolist(), taken.ids.tolist()) == ([0.5], [7])
+        assert taken.slots.tolist() == [6]
+    assert two_instances().take(np.array([0])).slots is None
+
+
 def test_published_ids_are_track_ids_or_count_from_one():
     assert two_instances().ids.tolist() == [1, 2]
     assert two_instances(track_ids=(40, 7)).ids.tolist() == [40, 7]
