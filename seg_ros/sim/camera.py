@@ -9,19 +9,14 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from seg_ros.core.pinhole import Pinhole
+
 NEAR_M = 0.6  # nothing nearer than this is drawn
 
 
 @dataclass(frozen=True)
-class CameraModel:
-    """A pinhole without distortion; pixel (u, v) has its centre at integer u, v."""
-
-    width: int
-    height: int
-    fx: float
-    fy: float
-    cx: float
-    cy: float
+class CameraModel(Pinhole):
+    """The pinhole that the street is painted through."""
 
     @cached_property
     def focal(self) -> NDArray[np.float64]:

@@ -32,6 +32,7 @@ class ObjectPose:
     centre_m: NDArray[np.float64]  # (3,) middle of the box, optical frame
     size_m: NDArray[np.float64]  # (3,) width, height, length
     yaw: float  # of its front, radians to the right of the camera's axis
+    corners_m: NDArray[np.float64]  # (8, 3) of the box, optical frame
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class StreetFrame:
     instance_map: NDArray[np.int32]  # (H, W) 0 = none; ids stay with objects over the run
     objects: tuple[ObjectPose, ...]  # those with at least one pixel, by id
     time_s: float
+    optical_from_level: NDArray[np.float64]  # (3, 3) the camera's tilt against gravity
+    camera_height_m: float  # above the ground, which is flat
 
 
 class Street:
@@ -100,7 +103,9 @@ class Street:
         seen = [actor for actor in actors if actor.instance_id in seen_ids]
         return StreetFrame(image=image, depth=canvas.depth(), class_map=canvas.class_map(),
                            instance_map=canvas.instance_map(), time_s=time_s,
-                           objects=_poses(seen, view, local, s, yaw))
+                           objects=_poses(seen, view, local, s, yaw),
+                           optical_from_level=view.optical_from_level,
+                           camera_height_m=view.height_m)
 
     def _chunks_around(self, s: float) -> list[Chunk]:
         first, last = math.floor((s - 6.0) / CHUNK_M), math.floor((s + _AHEAD_M) / CHUNK_M)
@@ -121,11 +126,21 @@ def _poses(actors: list[Actor], view: CameraView, local: LocalRoad, s: float,
     for actor in sorted(actors, key=lambda actor: actor.instance_id):
         size = _size(actor)
         middle = local.to_level([actor.s - s], actor.d, size[1] / 2)
-        yaw = actor.yaw + float(local.heading_at(actor.s - s)) - camera_yaw
+        yaw = actor.yaw + float(local.heading_at(actor.s - s))
+        corners = middle + _corners(size, yaw)
         poses.append(ObjectPose(instance_id=actor.instance_id, class_id=actor.class_id,
                                 centre_m=view.to_optical(middle)[0], size_m=size,
-                                yaw=math.remainder(yaw, 2 * math.pi)))
+                                yaw=math.remainder(yaw - camera_yaw, 2 * math.pi),
+                                corners_m=view.to_optical(corners)))
     return tuple(poses)
+
+
+def _corners(size: NDArray[np.float64], yaw: float) -> NDArray[np.float64]:
+    """Return the corners (8, 3) of a box around its middle, level frame."""
+    signs = np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
+    x, y, z = (signs * size / 2).T
+    cos, sin = math.cos(yaw), math.sin(yaw)
+    return np.stack([cos * x + sin * z, y, cos * z - sin * x], axis=1)
 
 
 def _size(actor: Actor) -> NDArray[np.float64]:
