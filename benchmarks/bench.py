@@ -1,25 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`make bench`: measures node and street against bare references, prints, writes a report."""
+"""`make bench`: measures each part against a reference in the same run, writes a report."""
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from importlib.util import find_spec
 import json
 import os
 from pathlib import Path
 import platform
 from typing import Any
 
-from benchmarks import street_speed
-
 ROOT = Path(__file__).resolve().parent.parent
+PAIR_MODULES = ('benchmarks.postprocess', 'benchmarks.paste')
+"""Each has `pairs()`: what is measured side by side with a library's own way."""
 
 
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--frames', type=int, default=100, help='counted frames a size and case')
-    parser.add_argument('--only', choices=('node', 'street'), help='leave the other out')
+    parser.add_argument('--rounds', type=int, default=15, help='counted rounds a pair')
+    parser.add_argument('--only', choices=tuple(SECTIONS), help='leave the others out')
     parser.add_argument('--json', type=Path, help='reports/bench.json, or bench_<only>.json')
     arguments = parser.parse_args()
     name = f'bench_{arguments.only}.json' if arguments.only else 'bench.json'
@@ -28,20 +31,45 @@ def main() -> None:
         'machine': {'cores': os.cpu_count(), 'python': platform.python_version(),
                     'load_before': round(os.getloadavg()[0], 2)},
         'frames': arguments.frames}
-    if arguments.only != 'street':
-        from benchmarks import node_cost  # needs ROS, the street does not
-        report['node_cost'] = node_cost.measure(frames=arguments.frames)
-        for size, figures in report['node_cost'].items():
-            print(_table(size, figures))
-    if arguments.only != 'node':
-        report['street'] = street_speed.measure(frames=arguments.frames)
-        print(_street_table(report['street']))
+    for section in [arguments.only] if arguments.only else SECTIONS:
+        report |= SECTIONS[section](arguments)
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(report, indent=2) + '\n')
     print(f'written to {path}')
 
 
-def _table(size: str, figures: Mapping[str, Any]) -> str:
+def _node(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Measure the node beside a bare relay; needs ROS, the others do not."""
+    from benchmarks import node_cost
+    cost = node_cost.measure(frames=arguments.frames)
+    for size, figures in cost.items():
+        print(_cost_table(size, figures))
+    return {'node_cost': cost}
+
+
+def _street(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Measure the synthetic street beside a warp."""
+    from benchmarks import street_speed
+    street = street_speed.measure(frames=arguments.frames)
+    print(_street_table(street))
+    return {'street': street}
+
+
+def _postprocess(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Measure the way from a network's outputs to a segmentation beside the libraries' own."""
+    from benchmarks import paired
+    pairs = [pair for name in PAIR_MODULES if find_spec(name)
+             for pair in import_module(name).pairs()]
+    figures = paired.measure_pairs(pairs, rounds=arguments.rounds)
+    print(paired.pairs_table(figures))
+    return {'postprocess': figures}
+
+
+SECTIONS: Mapping[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
+    'node': _node, 'street': _street, 'postprocess': _postprocess}
+
+
+def _cost_table(size: str, figures: Mapping[str, Any]) -> str:
     """Return one size's figures for people."""
     lines = [f'\n{size:<20}{"p50 ms":>9}{"p99 ms":>9}{"x relay":>9}{"MB":>8}{"x relay":>9}']
     for name, row in figures.items():
