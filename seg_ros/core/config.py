@@ -25,6 +25,7 @@ class Parameter:
     maximum: float = math.inf
     choices: tuple[str, ...] = ()
     fixed: str = ''  # why it cannot change while the node is configured; empty = it can
+    read_only: bool = False  # fixed from the start on, configured or not
 
     @property
     def kind(self) -> str:
@@ -67,6 +68,7 @@ class Parameter:
 
 
 _LOADED = 'the model is loaded with it: set it before configure'
+_TRUSTED = 'anybody on the network may set parameters: give it at start'
 _CONNECTED = 'topics are made with it: set it before configure'
 
 
@@ -113,6 +115,21 @@ class Config:
         '', "weight file for semantic_model, instead of the model's own", fixed=_LOADED)
     instance_weights: str = _parameter(
         '', "weight file for instance_model, instead of the model's own", fixed=_LOADED)
+    panoptic_sha256: str = _parameter(
+        '', 'sha256 that the file of panoptic_model must have, 64 hexadecimal digits; empty means '
+        'any', fixed=_TRUSTED, read_only=True)
+    semantic_sha256: str = _parameter(
+        '', 'sha256 that the file of semantic_model must have, 64 hexadecimal digits; empty means '
+        'any', fixed=_TRUSTED, read_only=True)
+    instance_sha256: str = _parameter(
+        '', 'sha256 that the file of instance_model must have, 64 hexadecimal digits; empty means '
+        'any', fixed=_TRUSTED, read_only=True)
+    allow_download: bool = _parameter(
+        False, 'fetch weights that are not on this machine; false says how to fetch them',
+        fixed=_TRUSTED, read_only=True)
+    allow_executable_models: bool = _parameter(
+        False, 'load model files that are programs (`.pt2`, TorchScript), where their sha256 is '
+        'pinned too', fixed=_TRUSTED, read_only=True)
     device: str = _parameter(
         'auto', '`auto` (a GPU if there is one, else the CPU with a warning), `cpu` or `cuda:N`',
         fixed=_LOADED)
@@ -178,18 +195,25 @@ class Config:
             raise ValueError(f'panoptic_model {self.panoptic_model!r} and {other!r} are set, '
                              'expected either a panoptic model or semantic and instance models')
         for task in ('panoptic', 'semantic', 'instance'):
-            weights, model = getattr(self, f'{task}_weights'), getattr(self, f'{task}_model')
-            alone = task == 'panoptic' and not (self.semantic_model or self.instance_model)
-            if weights and not model and not alone:
-                raise ValueError(f'{task}_weights is {weights!r} but {task}_model is empty, '
-                                 'expected a model that reads them')
-        _check_cameras(self.cameras)
+            self._check_file(task)
         width, height = parse_size(self.output_size) or (1, 1)
         if width * height > self.max_image_pixels:
             raise ValueError(f'output_size is {self.output_size!r} = {width * height} pixels, '
                              f'expected at most max_image_pixels = {self.max_image_pixels}')
         if not re.fullmatch(r'auto|cpu|cuda(:\d+)?', self.device):
             raise ValueError(f'device is {self.device!r}, expected auto, cpu or cuda:N')
+
+    def _check_file(self, task: str) -> None:
+        """Raise ValueError where a task's weights or their hash do not go with its model."""
+        alone = task == 'panoptic' and not (self.semantic_model or self.instance_model)
+        for name in (f'{task}_weights', f'{task}_sha256'):
+            if getattr(self, name) and not getattr(self, f'{task}_model') and not alone:
+                raise ValueError(f'{name} is {getattr(self, name)!r} but {task}_model is empty, '
+                                 'expected a model that reads them')
+        sha256 = getattr(self, f'{task}_sha256')
+        if sha256 and not re.fullmatch('[0-9a-f]{64}', sha256):
+            raise ValueError(f'{task}_sha256 is {sha256!r}, expected 64 hexadecimal digits in '
+                             'lower case, as sha256sum prints them')
 
 
 def _check_cameras(names: tuple[str, ...]) -> None:

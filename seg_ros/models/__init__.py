@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from seg_ros.models.contract import Model, ModelInfo, ModelOptions
 
-_HELPERS = frozenset({'contract', 'pipeline', 'postprocess'})
+_HELPERS = frozenset({'contract', 'pipeline', 'postprocess', 'weights'})
 
 
 def families() -> tuple[str, ...]:
@@ -36,6 +36,9 @@ def load_model(spec: str, options: ModelOptions) -> Model:
         raise ModelError(f'unknown model {spec!r}, expected one of '
                          f'{", ".join(info.spec for info in available_models())}')
     model: Model = _family(family).load(name, options)
+    if options.sha256 and model.sha256 != options.sha256:
+        raise ModelError(f'{spec} has the sha256 {model.sha256 or "of no file"}, '
+                         f'expected {options.sha256}: pin what it has, or leave the pin empty')
     return model
 
 

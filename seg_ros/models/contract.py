@@ -40,6 +40,9 @@ class ModelOptions:
     min_area: int = 0  # pixels; smaller instances are not reported
     overlap_threshold: float = 0.5  # largest share of a mask that better instances may cover
     weights: str = ''  # a file that replaces the family's own weights
+    sha256: str = ''  # what the weights must have; empty = any
+    allow_download: bool = False  # fetch weights that are not on this machine
+    allow_executable_models: bool = False  # load pinned programs (.pt2, TorchScript)
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class Model(Protocol):
     label_set: LabelSet
     tasks: frozenset[Task]
     options: ModelOptions  # thresholds may be replaced between two calls of predict
-    sha256: str  # of the weight bytes that were parsed; empty where there are none
+    sha256: str  # of the bytes that were parsed; empty where there are none
 
     def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Segmentation]:
         """Segment (H, W, 3) uint8 RGB images, each at its own size; raise ModelError."""

@@ -112,7 +112,9 @@ class Pipeline:
         return ModelOptions(
             device=self.device, confidence=config.confidence, min_area=config.min_area,
             score_threshold=config.score_threshold, overlap_threshold=config.overlap_threshold,
-            weights=getattr(config, f'{task}_weights'))
+            weights=getattr(config, f'{task}_weights'),
+            sha256=getattr(config, f'{task}_sha256'), allow_download=config.allow_download,
+            allow_executable_models=config.allow_executable_models)
 
     def _filtered(self, segmentation: Segmentation) -> Segmentation:
         """Drop instances below the thresholds, whatever the model made of them."""

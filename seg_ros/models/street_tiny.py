@@ -8,8 +8,7 @@ import hashlib
 from importlib import resources
 import json
 import math
-from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +23,7 @@ from seg_ros.core.labels import LabelSet
 from seg_ros.core.types import Segmentation, segmentation_from_map
 from seg_ros.models.contract import ALL_TASKS, Model, ModelError, ModelInfo, ModelOptions
 from seg_ros.models.postprocess import find_centres, group_pixels, pixel_of_cell
+from seg_ros.models.weights import file_of, fill, ModelFile, read_file, refuse
 
 FORMAT = 1
 """Version of the metadata; a file with another is refused."""
@@ -241,41 +241,32 @@ class Weights:
     sha256: str  # of the bytes that were parsed
 
 
-def read_weights(path: str) -> Weights:
+def read_weights(path: str, *, sha256: str = '') -> Weights:
     """Read a file, the package's where path is empty; raises ModelError."""
-    name = path or f'{_WEIGHTS} of the package'
+    if path:
+        file = read_file(path, sha256=sha256, remedy=_REMEDY)
+    else:
+        data = (resources.files('seg_ros.models') / 'weights' / _WEIGHTS).read_bytes()
+        file = file_of(data, name=f'{_WEIGHTS} of the package', sha256=sha256, remedy=_REMEDY)
     try:
-        source = Path(path) if path else resources.files('seg_ros.models') / 'weights' / _WEIGHTS
-        data = source.read_bytes()
-    except OSError as error:
-        _refuse(name, error.strerror or str(error))
-    try:
-        return _parse_weights(data)
+        return _parse_weights(file)
     except KeyError as error:
-        _refuse(name, f'its metadata lacks {error}')
+        refuse(file.name, f'its metadata lacks {error}', remedy=_REMEDY)
     except (TypeError, ValueError) as error:
-        _refuse(name, str(error))
+        refuse(file.name, str(error), remedy=_REMEDY)
     except SafetensorError as error:
-        _refuse(name, f'it is no safetensors file ({error})')
+        refuse(file.name, f'it is no safetensors file ({error})', remedy=_REMEDY)
 
 
-def _refuse(name: str, reason: str) -> NoReturn:
-    """Raise the sentence about a weights file."""
-    one_line = ' '.join(reason.split())[:200]
-    raise ModelError(f'cannot load the weights {name}: {one_line}; {_REMEDY}')
-
-
-def _parse_weights(data: bytes) -> Weights:
+def _parse_weights(file: ModelFile) -> Weights:
     """Parse the bytes of a safetensors file and check them against their own metadata."""
-    if not data:
-        raise ValueError('it is empty')
-    tensors = parse_safetensors(data)
-    metadata = _metadata(data)
+    tensors = parse_safetensors(file.data)
+    metadata = _metadata(file.data)
     contract = Contract.from_metadata(metadata)
     fields = {name: metadata[name] for name in Contract.__dataclass_fields__}
     if metadata['content_sha256'] != _digest(fields, tensors):
         raise ValueError('its content does not have the checksum that it was written with')
-    return Weights(contract=contract, tensors=tensors, sha256=hashlib.sha256(data).hexdigest())
+    return Weights(contract=contract, tensors=tensors, sha256=file.sha256)
 
 
 def _metadata(data: bytes) -> Mapping[str, str]:
@@ -290,12 +281,7 @@ def _build(weights: Weights, name: str) -> StreetNetwork:
     """Make the network for inference; raises ModelError where the tensors do not fit it."""
     contract = weights.contract
     network = StreetNetwork(classes=len(contract.class_names), things=len(contract.things))
-    try:
-        network.load_state_dict(dict(weights.tensors))
-    except RuntimeError as error:
-        # the second line is the first tensor that does not fit
-        first = (str(error).splitlines()[1:] or [str(error)])[0].strip()
-        _refuse(name, f'it belongs to another network ({first})')
+    fill(network, weights.tensors, name=name, remedy=_REMEDY)
     network.eval().requires_grad_(False)
     network.fuse()
     return network
@@ -309,7 +295,7 @@ class StreetTiny:
     def __init__(self, options: ModelOptions) -> None:
         """Read the weights and put the network on the device; raises ModelError."""
         self.options = options
-        weights = read_weights(options.weights)
+        weights = read_weights(options.weights, sha256=options.sha256)
         self.contract = weights.contract
         self.label_set = weights.contract.label_set
         self.sha256 = weights.sha256

@@ -67,13 +67,20 @@ class NodeParameters:
         for parameter in parameters:
             if parameter.name not in known:
                 continue  # ROS's own, such as use_sim_time
-            value = known[parameter.name].check(parameter.value)
-            reason = known[parameter.name].fixed
-            if reason and self._is_fixed() and value != values[parameter.name]:
-                raise ValueError(f'{parameter.name} cannot change while the node is configured: '
-                                 f'{reason}')
+            rule = known[parameter.name]
+            value = rule.check(parameter.value)
+            if value != values[parameter.name]:
+                self._refuse_fixed(rule)
             values[parameter.name] = value
         return config_from(values)
+
+    def _refuse_fixed(self, rule: Parameter) -> None:
+        """Raise ValueError where a parameter cannot change now."""
+        if rule.read_only:
+            raise ValueError(f'{rule.name} cannot change while the node runs: {rule.fixed}')
+        if rule.fixed and self._is_fixed():
+            raise ValueError(f'{rule.name} cannot change while the node is configured: '
+                             f'{rule.fixed}')
 
 
 def read_overrides(node: Node, parameters: Iterable[Parameter]) -> dict[str, object]:

@@ -162,3 +162,12 @@ def test_the_table_has_one_row_for_each_parameter():
         assert cells[1] == parameter.kind
         assert cells[4] == ('' if parameter.fixed else 'yes')
         assert cells[5] == parameter.meaning
+
+
+def test_a_pin_is_a_whole_sha256_and_belongs_to_a_model():
+    assert config_from({'panoptic_sha256': 'a1' * 32}).panoptic_sha256 == 'a1' * 32
+    for wrong in ('a1', 'A1' * 32, 'g1' * 32):
+        with pytest.raises(ValueError, match=f"^panoptic_sha256 is '{wrong}', expected 64 hexa"):
+            config_from({'panoptic_sha256': wrong})
+    with pytest.raises(ValueError, match='^semantic_sha256 is .* but semantic_model is empty'):
+        config_from({'semantic_sha256': 'a1' * 32})

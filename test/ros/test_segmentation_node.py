@@ -314,6 +314,9 @@ def test_parameters_change_on_the_next_frame_or_not_at_all(launch, robot):
         ({'score_threshold': 1.5}, 'score_threshold'),
         ({'score_threshold': float('nan')}, 'score_threshold'),
         ({'panoptic_model': 'street_tiny'}, 'cannot change while the node is configured'),
+        ({'allow_executable_models': True}, 'cannot change while the node runs: anybody on the '
+         'network may set parameters'),
+        ({'allow_download': True}, 'cannot change while the node runs'),
         ({'output_size': 'large'}, "output_size is 'large', expected WIDTHxHEIGHT"),
         ({'min_area': 5, 'score_threshold': -1.0}, 'score_threshold'),
     ]
