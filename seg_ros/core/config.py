@@ -135,7 +135,7 @@ class Config:
         fixed=_LOADED)
     classes: tuple[str, ...] = _parameter(
         (), 'classes to publish, in this order: `name` keeps one, `name,name=new_name` merges, '
-        'the others become void; empty keeps all', fixed=_CONNECTED)
+        'the others become void; empty keeps all')
     score_threshold: float = _parameter(
         0.5, 'instances with a lower score are not reported; their pixels keep their class',
         minimum=0.0, maximum=1.0)
@@ -161,23 +161,32 @@ class Config:
         fixed=_CONNECTED)
     output_size: str = _parameter(
         '', 'size of the label images as `WIDTHxHEIGHT`; empty means the size of the input')
-    confidence: bool = _parameter(
-        False, 'publish `semantic/confidence`', fixed=_CONNECTED)
+    confidence: bool = _parameter(False, 'publish `semantic/confidence`')
     foreground_classes: tuple[str, ...] = _parameter(
-        (), 'classes that are 1 in `foreground/image_raw`; empty means the topic is not there',
-        fixed=_CONNECTED)
+        (), 'classes that are 1 in `foreground/image_raw`; empty means the topic is not there')
     detection_class_id: str = _parameter(
         'name', "what a detection's class_id holds: the class name or its number as text",
         choices=('name', 'number'))
     panoptic_encoding: str = _parameter(
         'instance_high', 'how class and instance share a pixel of `panoptic/image_raw`',
-        choices=('instance_high', 'class_high', 'cityscapes'), fixed=_CONNECTED)
+        choices=('instance_high', 'class_high', 'cityscapes'))
     overlay_jpeg_quality: int = _parameter(
         80, 'JPEG quality of `overlay/image_raw/compressed`', minimum=1, maximum=100)
     always_run: bool = _parameter(
         False, 'run the model on every frame even while nobody subscribes to an output')
+    max_rate_hz: float = _parameter(
+        0.0, 'frames a second and camera that are segmented at most, the others are skipped; 0 '
+        'means all', minimum=0.0)
+    ignore_masks: tuple[str, ...] = _parameter(
+        (), 'PNG files, one for each camera in order, an empty text for none: pixels that are not '
+        'black there show the robot itself and are void, in any size by nearest neighbour',
+        fixed=_CONNECTED)
     camera_timeout_s: float = _parameter(
-        5.0, 'seconds without an image before diagnostics and one warning say so', minimum=0.1)
+        1.0, 'seconds without an image before diagnostics and one warning say so; never less than '
+        '3 of the periods that the camera had', minimum=0.1)
+    inference_timeout_s: float = _parameter(
+        60.0, 'seconds that one inference may take before the process ends with code 1, for a '
+        'supervisor to start it again; 0 means for ever', minimum=0.0)
     threads: int = _parameter(
         0, 'CPU threads for the model; 0 leaves the choice to torch', minimum=0, maximum=256,
         fixed=_LOADED)
@@ -196,6 +205,10 @@ class Config:
                              'expected either a panoptic model or semantic and instance models')
         for task in ('panoptic', 'semantic', 'instance'):
             self._check_file(task)
+        _check_cameras(self.cameras)
+        if self.ignore_masks and len(self.ignore_masks) != max(len(self.cameras), 1):
+            raise ValueError(f'ignore_masks has {len(self.ignore_masks)} files, expected one for '
+                             f'each of {max(len(self.cameras), 1)} cameras')
         width, height = parse_size(self.output_size) or (1, 1)
         if width * height > self.max_image_pixels:
             raise ValueError(f'output_size is {self.output_size!r} = {width * height} pixels, '

@@ -30,6 +30,18 @@ class ModelError(Exception):
     """A model that cannot be loaded or run: one sentence that names it, the reason, a remedy."""
 
 
+class NotFiniteError(ModelError):
+    """A network put out NaN or infinity: no label can be had of that."""
+
+
+class OutOfMemoryError(ModelError):
+    """The device has not the memory for an image."""
+
+
+class DeviceLostError(ModelError):
+    """The device no longer computes; only a new process helps."""
+
+
 @dataclass(frozen=True)
 class ModelOptions:
     """What a user may ask of a model."""

@@ -23,7 +23,15 @@ from seg_ros.core.panoptic import (
 )
 from seg_ros.core.types import Segmentation
 from seg_ros.models import load_model
-from seg_ros.models.contract import Model, ModelError, ModelOptions, Task
+from seg_ros.models.contract import (
+    DeviceLostError,
+    Model,
+    ModelError,
+    ModelOptions,
+    NotFiniteError,
+    OutOfMemoryError,
+    Task,
+)
 
 DEFAULT_MODEL = 'street_tiny'
 _logger = logging.getLogger(__name__)
@@ -53,10 +61,8 @@ class Pipeline:
             torch.set_num_threads(config.threads)
         self._parts = [self._load(task, spec) for task, spec in _wanted(config).items()]
         self._fused = _joined_classes(self._parts)
-        self._classes = remap_classes(self._fused.label_set, config.classes)
         self.tasks = _served(self._parts)
-        if Task.PANOPTIC in self.tasks:
-            check_encoding(PanopticEncoding(config.panoptic_encoding), self.label_set)
+        self._classes = self.classes_of(config)
 
     @property
     def label_set(self) -> LabelSet:
@@ -68,20 +74,36 @@ class Pipeline:
         """Return spec -> sha256 of its weights, empty where it has none."""
         return {part.spec: part.model.sha256 for part in self._parts}
 
+    def classes_of(self, config: Config) -> ClassRemap:
+        """Return the user's classes, or raise ValueError where a parameter does not fit them."""
+        classes = remap_classes(self._fused.label_set, config.classes)
+        for name in config.foreground_classes:
+            classes.label_set.id_of(name)
+        if Task.PANOPTIC in self.tasks:
+            check_encoding(PanopticEncoding(config.panoptic_encoding), classes.label_set)
+        return classes
+
     def apply(self, config: Config) -> None:
-        """Take over the thresholds of a new configuration, from the next image on."""
+        """Take over a new configuration from the next image on; raises ValueError, all or none."""
+        self._classes = self.classes_of(config)
         self._config = config
         for part in self._parts:
             part.model.options = self._options(part.task)
 
     def infer(self, images: Sequence[NDArray[np.uint8]]) -> list[tuple[Segmentation, ...]]:
-        """Return what each model says of each (H, W, 3) uint8 RGB image; raises ModelError."""
-        answers = list(zip(*(part.model.predict(images) for part in self._parts), strict=True))
+        """Return what each model says of each (H, W, 3) uint8 RGB image; raises ModelError.
+
+        DeviceLostError where no further image can be served.
+        """
+        try:
+            answers = self._predict(images)
+        except ModelError:
+            raise
+        except Exception as error:  # whatever a network raises
+            raise self._explained(error) from error
         for image, results in zip(images, answers, strict=True):
             for part, result in zip(self._parts, results, strict=True):
-                if result.size != image.shape[:2]:
-                    raise ModelError(f'model {part.spec!r} answered a {image.shape[:2]} image '
-                                     f'with {result.size}, expected the same size')
+                _check(result, image=image, spec=part.spec)
         return answers
 
     def merge(self, results: tuple[Segmentation, ...]) -> Segmentation:
@@ -99,6 +121,28 @@ class Pipeline:
     def warm_up(self) -> None:
         """Run once, so that the first frame finds everything allocated and chosen."""
         self.segment(np.zeros((360, 480, 3), np.uint8))
+
+    def _predict(self, images: Sequence[NDArray[np.uint8]]) -> list[tuple[Segmentation, ...]]:
+        return list(zip(*(part.model.predict(images) for part in self._parts), strict=True))
+
+    def _explained(self, error: Exception) -> ModelError:
+        """Return what a network's exception means for the next image."""
+        cause = f'{type(error).__name__}: {(str(error).splitlines() or [""])[0]}'
+        if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+            if self.device.type == 'cuda':
+                torch.cuda.empty_cache()  # what is cached in other sizes may be what is missing
+            return OutOfMemoryError(f'{cause}: expected a smaller image or model')
+        if isinstance(error, torch.AcceleratorError) and not self._computes():
+            return DeviceLostError(f'device {self.device} is lost ({cause})')
+        return ModelError(f'the model failed: {cause}')
+
+    def _computes(self) -> bool:
+        """Return whether the device still serves an image; an error of a lost one stays."""
+        try:
+            self._predict([np.zeros((32, 32, 3), np.uint8)])
+        except torch.AcceleratorError:
+            return False
+        return True
 
     def _load(self, task: Task, spec: str) -> _Part:
         model = load_model(spec, self._options(task))
@@ -123,6 +167,15 @@ class Pipeline:
             areas = np.bincount(segmentation.instance_map.ravel(), minlength=len(keep) + 1)
             keep &= areas[1:] >= self._config.min_area
         return keep_instances(segmentation, keep)
+
+
+def _check(result: Segmentation, *, image: NDArray[np.uint8], spec: str) -> None:
+    """Raise ModelError where an answer cannot be one to the image."""
+    if result.size != image.shape[:2]:
+        raise ModelError(f'model {spec!r} answered a {image.shape[:2]} image '
+                         f'with {result.size}, expected the same size')
+    if not np.isfinite(result.instances.scores).all():
+        raise NotFiniteError(f'model {spec!r} gave scores that are not finite')
 
 
 def choose_device(wanted: str) -> torch.device:

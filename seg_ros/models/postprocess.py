@@ -2,6 +2,7 @@
 """From what networks put out to a Segmentation, on the device, with one copy to the host."""
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from seg_ros.core.types import Segmentation, segmentation_from_map, VOID
-from seg_ros.models.contract import ModelOptions
+from seg_ros.models.contract import ModelOptions, NotFiniteError
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,6 +20,18 @@ class Centres:
     positions: torch.Tensor  # (K, 2) float32 row, column, pixels of the network's input
     things: torch.Tensor  # (K,) int64 place of the class among the things
     scores: torch.Tensor  # (K,) float32 in [0, 1]
+
+
+def require_finite(outputs: Iterable[torch.Tensor], *, model: str) -> None:
+    """Raise NotFiniteError where a network's raw outputs hold NaN or infinity.
+
+    Every family asks this of its logits before argmax, which would call NaN class 0.
+    """
+    # a sum is finite only if all of its terms are; one copy to the host for all of them
+    sums = [output.sum(dtype=torch.float32) for output in outputs]
+    if not torch.isfinite(torch.stack(sums)).all():
+        raise NotFiniteError(f'{model} computed values that are not finite: its weights, the '
+                             'image or the device are damaged')
 
 
 def pixel_of_cell(cell: torch.Tensor, *, stride: float) -> torch.Tensor:

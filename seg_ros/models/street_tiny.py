@@ -22,7 +22,12 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from seg_ros.core.labels import LabelSet
 from seg_ros.core.types import Segmentation, segmentation_from_map
 from seg_ros.models.contract import ALL_TASKS, Model, ModelError, ModelInfo, ModelOptions
-from seg_ros.models.postprocess import find_centres, group_pixels, pixel_of_cell
+from seg_ros.models.postprocess import (
+    find_centres,
+    group_pixels,
+    pixel_of_cell,
+    require_finite,
+)
 from seg_ros.models.weights import file_of, fill, ModelFile, read_file, refuse
 
 FORMAT = 1
@@ -323,10 +328,7 @@ class StreetTiny:
         if not height or not width:
             raise ModelError(f'street_tiny got an image of {width}x{height}, expected pixels')
         features = self._network(self._prepare(image))
-        # argmax would call NaN class 0; a sum is finite only if all of its terms are
-        if not torch.isfinite(torch.stack([feature.sum() for feature in features])).all():
-            raise ModelError('street_tiny computed values that are not finite: '
-                             'its weights or the device are damaged')
+        require_finite(features, model='street_tiny')
         return self._decode(features, height=height, width=width)
 
     def _prepare(self, image: NDArray[np.uint8]) -> torch.Tensor:

@@ -13,16 +13,26 @@ from seg_ros.core.config import Config
 from seg_ros.core.labels import LabelSet
 from seg_ros.core.tracking import make_tracker, MaskTracker, NoTracker, Tracker
 from seg_ros.core.types import Frame, Segmentation
-from seg_ros.models.contract import ModelError, Task
+from seg_ros.models.contract import (
+    DeviceLostError,
+    ModelError,
+    NotFiniteError,
+    OutOfMemoryError,
+    Task,
+)
 from seg_ros.ros.diagnostics import CameraHealth
 from seg_ros.ros.encodings import BadImageError, check_image
+from seg_ros.ros.ignore_mask import IgnoreMask
 from seg_ros.ros.image_input import AnyImage, ImageInput
 from seg_ros.ros.managed_node import sentence_of
 from seg_ros.ros.messages import check_compressed, decode
 from seg_ros.ros.outputs import Outputs
-from seg_ros.ros.statistics import Statistics
+from seg_ros.ros.stamps import StampWatch
+from seg_ros.ros.statistics import Event, Statistics
 
-_QUIET_S = 1.0  # at most one line about bad frames in this time
+_QUIET_S = 1.0  # at most one line about errors, and one about warnings, in this time
+_CODES = {DeviceLostError: 'failed.device_lost', NotFiniteError: 'failed.not_finite',
+          OutOfMemoryError: 'failed.memory', ModelError: 'failed.model'}
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,12 +64,16 @@ class CameraChannel:
         self._outputs: Outputs | None = None
         self._input: ImageInput | None = None
         self._tracker: Tracker = NoTracker()
+        self._stamps = StampWatch()
+        self._due_s = 0.0  # of the next frame, where max_rate_hz bounds them
         self._silence_told = False
-        self._last_error_line_s = 0.0
+        self._quiet_until_s: dict[str, float] = {}
 
-    def advertise(self, config: Config, *, label_set: LabelSet, tasks: frozenset[Task]) -> None:
+    def advertise(self, config: Config, *, label_set: LabelSet, tasks: frozenset[Task],
+                  ignore_mask: IgnoreMask) -> None:
         """Make the topics; raises ValueError where a parameter does not fit the classes."""
         self._config = config
+        self._ignore_mask = ignore_mask
         self._label_set = label_set
         self._outputs = Outputs(self._node, config, label_set=label_set, tasks=tasks,
                                 prefix=self._prefix)
@@ -68,8 +82,10 @@ class CameraChannel:
         """Hear the camera, with a new tracker; offer gets each image that can be read."""
         self._offer = offer
         self._tracker = self._new_tracker()
-        self._input = ImageInput(self._node, self._config, prefix=self._prefix,
-                                 on_image=self._receive)
+        self._stamps = StampWatch()
+        self._input = ImageInput(
+            self._node, self._config, prefix=self._prefix, on_image=self._receive,
+            on_loss=lambda number: self.statistics.count('lost', number))
 
     def unsubscribe(self) -> None:
         """Hear the camera no more."""
@@ -84,13 +100,17 @@ class CameraChannel:
             self._outputs.close()
             self._outputs = None
 
-    def apply(self, config: Config) -> None:
-        """Use a new configuration from the next frame on."""
+    def apply(self, config: Config, *, label_set: LabelSet) -> None:
+        """Use a new configuration and its classes from the next frame on."""
         self._config = config
         if self._outputs:
-            self._outputs.apply(config)
+            self._outputs.apply(config, label_set=label_set)
         self._tracker.apply(config.tracking)
-        if self._input and config.tracking.enabled != isinstance(self._tracker, MaskTracker):
+        old_classes, self._label_set = self._label_set, label_set
+        # tracks vote for class ids, which mean something else in another set
+        other = config.tracking.enabled != isinstance(self._tracker, MaskTracker) \
+            or label_set != old_classes
+        if self._input and other:
             self._tracker = self._new_tracker()
 
     def reset_tracking(self) -> None:
@@ -113,8 +133,10 @@ class CameraChannel:
             self.statistics.count('dropped')  # deactivated meanwhile
             return
         stage = self.statistics.stage
+        self._judge(job.frame.stamp)
         with stage('track'):
-            tracked = self._tracker.update(segmentation, stamp=job.frame.stamp)
+            tracked = self._tracker.update(self._ignore_mask.apply(segmentation),
+                                           stamp=job.frame.stamp)
         with stage('messages'):
             messages = outputs.build(job.message.header, job.frame, tracked, source.camera_info)
         with stage('publish'):
@@ -122,21 +144,25 @@ class CameraChannel:
                 publisher.publish(output)
         self.statistics.sample('stage_ms.total', 1e3 * (time.perf_counter() - job.begun_s))
         self.statistics.count('processed')
-        age_ns = self._node.get_clock().now().nanoseconds - job.frame.stamp
-        self.statistics.sample('age_ms', 1e-6 * age_ns)
+        now = self._node.get_clock().now().nanoseconds
+        if now and job.frame.stamp:  # without a clock, nothing has an age
+            self.statistics.sample('age_ms', 1e-6 * (now - job.frame.stamp))
 
     def fail(self, error: Exception) -> None:
         """Count a frame that was lost to an error; the log hears of it at most once a second."""
         if isinstance(error, BadImageError):
-            counter, sentence = f'rejected.{error.reason}', f'image refused: {error}'
+            event = Event(f'rejected.{error.reason}', f'image refused: {error}')
         else:
-            kind = 'model' if isinstance(error, ModelError) else type(error).__name__
-            counter, sentence = f'failed.{kind}', sentence_of(error)
-        self.statistics.fail(counter, sentence)
-        now = time.monotonic()
-        if now - self._last_error_line_s >= _QUIET_S:
-            self._last_error_line_s = now
-            self._node.get_logger().error(self._named(sentence))
+            event = Event(_CODES.get(type(error), 'failed.internal'), sentence_of(error))
+        self.statistics.fail(event)
+        if self._may_tell('error'):
+            self._node.get_logger().error(self._named(event.sentence))
+
+    def warn(self, event: Event) -> None:
+        """Count something odd about a frame; the log hears of it at most once a second."""
+        self.statistics.warn(event)
+        if self._may_tell('warning'):
+            self._node.get_logger().warning(self._named(event.sentence))
 
     def look(self) -> CameraHealth:
         """Return the health, follow the camera's QoS, and warn once of each silence."""
@@ -147,11 +173,12 @@ class CameraChannel:
             camera=self.name, statistics=self.statistics.snapshot(),
             tracks=self._tracker.counts,
             input=source.describe() if source else 'not subscribed',
-            seconds_without_image=source.silence_s if source else 0.0,
-            camera_timeout_s=self._config.camera_timeout_s if source else 0.0)
+            silence_s=source.silence_s if source else 0.0,
+            silence_limit_s=source.silence_limit_s(self._config.camera_timeout_s)
+            if source else 0.0)
         if health.silent and not self._silence_told:
             self._node.get_logger().warning(self._named(
-                f'no image for {health.seconds_without_image:.1f} s: {health.input}'))
+                f'no image for {health.silence_s:.1f} s: {health.input}'))
         self._silence_told = health.silent
         return health
 
@@ -164,10 +191,39 @@ class CameraChannel:
         except BadImageError as error:
             self.fail(error)
             return
-        if self._config.always_run or (self._outputs and self._outputs.wanted):
-            self._offer(self, message)
-        else:
+        if not (self._config.always_run or (self._outputs and self._outputs.wanted)):
             self.statistics.count('unwanted')
+        elif not self._is_due():
+            self.statistics.count('limited')
+        else:
+            self._offer(self, message)
+
+    def _is_due(self) -> bool:
+        """Return whether max_rate_hz lets a frame through now; on average exactly that many."""
+        if not self._config.max_rate_hz:
+            return True
+        now, period_s = time.monotonic(), 1.0 / self._config.max_rate_hz
+        if now < self._due_s:
+            return False
+        # a frame that came a little late does not delay the next; a pause saves up nothing
+        begun_s = self._due_s if now - self._due_s < period_s else now
+        self._due_s = begun_s + period_s
+        return True
+
+    def _judge(self, stamp: int) -> None:
+        """Tell of an odd stamp; the frame is processed like any other."""
+        code = self._stamps.judge(stamp, now=self._node.get_clock().now().nanoseconds)
+        if code:
+            self.warn(Event(code, f'an image with a {code.partition(".")[2]} stamp: '
+                            f'{stamp / 1e9:.9f} s'))
+
+    def _may_tell(self, kind: str) -> bool:
+        """Return whether a line of this kind may go to the log now."""
+        now = time.monotonic()
+        if now < self._quiet_until_s.get(kind, 0.0):
+            return False
+        self._quiet_until_s[kind] = now + _QUIET_S
+        return True
 
     def _new_tracker(self) -> Tracker:
         """Return the tracker that the configuration asks for; none before the topics are made."""

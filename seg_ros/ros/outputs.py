@@ -2,7 +2,7 @@
 """The node's topics: all advertised at once, messages built for those that somebody hears."""
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,44 +68,25 @@ class Outputs:
         """Advertise the topics of the tasks below a prefix and latch the label info."""
         self._node = node
         self._prefix = prefix
-        self._config = config
-        self._label_set = label_set
+        self._tasks = tasks
         self._qos = QoSProfile(depth=config.queue_depth)
-        self._foreground = _lookup(label_set, config.foreground_classes)
         self._label_info = node.create_publisher(
             LabelInfo, f'{prefix}semantic/label_info',
             QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL))
-        self._overlay: list[_Topic] = []
-        groups = ['semantic']
-        self._topics = [self._topic('semantic/image_raw', Image, _semantic)]
-        if config.confidence and Task.SEMANTIC in tasks:
-            self._topics.append(self._topic('semantic/confidence', Image, _confidence))
-        if Task.INSTANCE in tasks:
-            groups.append('instance')
-            self._topics += [self._topic('instances', Detection2DArray, self._detections),
-                             self._topic('instance/image_raw', Image, _instance)]
-        if Task.PANOPTIC in tasks:
-            groups.append('panoptic')
-            self._topics.append(self._topic('panoptic/image_raw', Image, _panoptic))
-        self._overlay = [self._topic('overlay/image_raw', Image, _overlay),
-                         self._topic('overlay/image_raw/compressed', CompressedImage, _jpeg)]
-        self._topics += self._overlay
-        if config.foreground_classes:
-            self._topics.append(self._topic('foreground/image_raw', Image, self._foreground_image))
-        self._topics += [self._topic(f'{group}/camera_info', CameraInfo, _camera_info)
-                         for group in groups]
+        self._topics: dict[str, _Topic] = {}
+        self._use(config, label_set)
         self._latch()
 
     @property
     def wanted(self) -> bool:
         """Return whether anybody subscribes to an output that a frame makes."""
-        return any(topic.wanted for topic in self._topics)
+        return any(topic.wanted for topic in self._topics.values())
 
-    def apply(self, config: Config) -> None:
-        """Use a new configuration from the next frame on."""
-        threshold_changed = config.score_threshold != self._config.score_threshold
-        self._config = config
-        if threshold_changed:
+    def apply(self, config: Config, *, label_set: LabelSet) -> None:
+        """Use a new configuration and its classes from the next frame on."""
+        told = (self._config.score_threshold, self._label_set)
+        self._use(config, label_set)
+        if told != (config.score_threshold, label_set):
             self._latch()
 
     def build(self, header: Header, frame: Frame, segmentation: Segmentation,
@@ -116,9 +97,9 @@ class Outputs:
         if size:
             segmentation = resize(segmentation, width=size[0], height=size[1])
         # somebody may subscribe between two questions: ask once
-        wanted = [topic for topic in self._topics if topic.wanted]
+        wanted = [topic for topic in self._topics.values() if topic.wanted]
         overlay = None
-        if any(topic in self._overlay for topic in wanted):
+        if any(topic.build in (_overlay, _jpeg) for topic in wanted):
             overlay = draw_overlay(_fit(frame.image, segmentation.size), segmentation,
                                    self._label_set)
         answer = _Answer(header=header, frame=frame, segmentation=segmentation, config=config,
@@ -129,12 +110,40 @@ class Outputs:
     def close(self) -> None:
         """Take the topics from the graph."""
         self._node.destroy_publisher(self._label_info)
-        for topic in self._topics:
+        for topic in self._topics.values():
             self._node.destroy_publisher(topic.publisher)
 
-    def _topic(self, name: str, kind: type, build: Build) -> _Topic:
-        publisher = self._node.create_publisher(kind, self._prefix + name, self._qos)
-        return _Topic(publisher=publisher, build=build)
+    def _use(self, config: Config, label_set: LabelSet) -> None:
+        """Take over configuration and classes; advertise what is new, take down what is not."""
+        self._config = config
+        self._label_set = label_set
+        self._foreground = _lookup(label_set, config.foreground_classes)
+        old, self._topics = self._topics, {}
+        for name, kind, build in self._offered():
+            self._topics[name] = old.pop(name, None) or _Topic(
+                self._node.create_publisher(kind, self._prefix + name, self._qos), build)
+        for topic in old.values():
+            self._node.destroy_publisher(topic.publisher)
+
+    def _offered(self) -> Iterator[tuple[str, type, Build]]:
+        """Yield name, type and making of each topic, in the order of publication."""
+        tasks, config = self._tasks, self._config
+        yield 'semantic/image_raw', Image, _semantic
+        if config.confidence and Task.SEMANTIC in tasks:
+            yield 'semantic/confidence', Image, _confidence
+        if Task.INSTANCE in tasks:
+            yield 'instances', Detection2DArray, self._detections
+            yield 'instance/image_raw', Image, _instance
+        if Task.PANOPTIC in tasks:
+            yield 'panoptic/image_raw', Image, _panoptic
+        yield 'overlay/image_raw', Image, _overlay
+        yield 'overlay/image_raw/compressed', CompressedImage, _jpeg
+        if config.foreground_classes:
+            yield 'foreground/image_raw', Image, self._foreground_image
+        groups = {'semantic': True, 'instance': Task.INSTANCE in tasks,
+                  'panoptic': Task.PANOPTIC in tasks}
+        for group in (name for name, served in groups.items() if served):
+            yield f'{group}/camera_info', CameraInfo, _camera_info
 
     def _latch(self) -> None:
         """Publish the names before the first mask, which some consumers cannot do without."""

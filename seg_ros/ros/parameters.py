@@ -32,12 +32,14 @@ class NodeParameters:
     """Keeps the node's ROS parameters and one frozen Config equal."""
 
     def __init__(self, node: Node, *, is_fixed: Callable[[], bool],
-                 on_change: Callable[[Config], None]) -> None:
+                 check: Callable[[Config], None], on_change: Callable[[Config], None]) -> None:
         """Declare every parameter; raises ValueError with one sentence for a bad override.
 
-        is_fixed says whether the node is configured; on_change hears of each new Config.
+        is_fixed says whether the node is configured; check raises ValueError where a new Config
+        does not fit what is loaded; on_change hears of each one that does.
         """
         self._is_fixed = is_fixed
+        self._check_loaded = check
         self._on_change = on_change
         self.config = config_from(read_overrides(node, PARAMETERS))
         for parameter in PARAMETERS:
@@ -48,7 +50,7 @@ class NodeParameters:
     def _check(self, parameters: list[RosParameter]) -> SetParametersResult:
         """Accept a set of new values as a whole or refuse it with the reason."""
         try:
-            self._changed(parameters)
+            self._check_loaded(self._changed(parameters))
         except ValueError as error:
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
@@ -107,9 +109,10 @@ def _declare(node: Node, parameter: Parameter, value: object) -> None:
     if not isinstance(value, tuple):
         node.declare_parameter(parameter.name, value, descriptor, ignore_override=True)
         return
-    # an empty list would become a byte array: declare by type, then set
+    # clients send an empty list as one of bytes or bools: the Config checks the type instead
+    descriptor.dynamic_typing = True
+    node.declare_parameter(parameter.name, [''], descriptor, ignore_override=True)
     kind = RosParameter.Type.STRING_ARRAY
-    node.declare_parameter(parameter.name, kind, descriptor, ignore_override=True)
     node.set_parameters([RosParameter(parameter.name, kind, list(value))])
 
 

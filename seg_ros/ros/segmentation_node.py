@@ -13,17 +13,22 @@ import torch
 
 from seg_ros.core.config import Config
 from seg_ros.core.types import Segmentation
+from seg_ros.models.contract import DeviceLostError
 from seg_ros.models.pipeline import Pipeline
 from seg_ros.ros.camera_channel import CameraChannel, Job
 from seg_ros.ros.diagnostics import Diagnostics, Health
+from seg_ros.ros.ignore_mask import IgnoreMask
 from seg_ros.ros.image_input import AnyImage
 from seg_ros.ros.managed_node import ManagedNode
 from seg_ros.ros.parameters import NodeParameters
 from seg_ros.ros.process import forward_logs, run_node
+from seg_ros.ros.statistics import Event
 from seg_ros.ros.worker import Worker
 
 _IDLE_S = 2.0  # how long a transition waits for the frames in the works
 _END_S = 1.0  # how long the end waits for them
+_HANG_S = 1.0  # no shorter inference is said to hang,
+_USUAL = 3  # nor one that takes not so many times as long as usual
 
 
 class SegmentationNode(ManagedNode[Pipeline]):
@@ -35,7 +40,8 @@ class SegmentationNode(ManagedNode[Pipeline]):
         forward_logs(self)
         self._pipeline: Pipeline | None = None
         self._settings = NodeParameters(
-            self, is_fixed=lambda: self._pipeline is not None, on_change=self._reconfigure)
+            self, is_fixed=lambda: self._pipeline is not None, check=self._check,
+            on_change=self._reconfigure)
         self._ids = count(1)  # over cameras and activations: no id is used twice in a run
         self._channels = self._new_channels()
         self._worker = Worker[CameraChannel, AnyImage](
@@ -61,8 +67,10 @@ class SegmentationNode(ManagedNode[Pipeline]):
         if config.cameras != tuple(filter(None, (channel.name for channel in self._channels))):
             self._channels = self._new_channels()
         prepared.apply(config)
-        for channel in self._channels:
-            channel.advertise(config, label_set=prepared.label_set, tasks=prepared.tasks)
+        masks = [IgnoreMask(path) for path in config.ignore_masks or [''] * len(self._channels)]
+        for channel, mask in zip(self._channels, masks, strict=True):
+            channel.advertise(config, label_set=prepared.label_set, tasks=prepared.tasks,
+                              ignore_mask=mask)
         self._pipeline = prepared
         self.get_logger().info(
             f'{" + ".join(prepared.models)} on {prepared.device}: '
@@ -91,7 +99,7 @@ class SegmentationNode(ManagedNode[Pipeline]):
     def report(self, sentence: str) -> None:
         """Log a failed transition and keep it for diagnostics."""
         for channel in self._channels:
-            channel.statistics.fail('failed.transition', sentence)
+            channel.statistics.fail(Event('failed.transition', sentence))
         self.get_logger().error(sentence)
 
     def _new_channels(self) -> tuple[CameraChannel, ...]:
@@ -107,13 +115,31 @@ class SegmentationNode(ManagedNode[Pipeline]):
                 channel.statistics.count('dropped')
             return
         jobs = [job for channel, message in batch if (job := channel.begin(message))]
-        for job, results in _infer(pipeline, jobs):
+        try:
+            answers = _infer(pipeline, jobs)
+        except DeviceLostError as error:
+            self._give_up(Event('failed.device_lost', str(error)))
+            return
+        for job, results in answers:
             try:
                 with job.channel.statistics.stage('merge'):
                     merged = pipeline.merge(results)
                 job.channel.finish(job, merged)
             except Exception as error:  # one bad frame must not end the stream
                 job.channel.fail(error)
+
+    def _give_up(self, event: Event) -> None:
+        """Publish nothing any more and end the process: only a new one can help."""
+        self._pipeline = None
+        for channel in self._channels:
+            channel.statistics.fail(event)
+        self.get_logger().fatal(event.sentence)
+        self.exit_code = 1
+
+    def _check(self, config: Config) -> None:
+        """Raise ValueError where a new configuration does not fit the loaded models."""
+        if self._pipeline is not None:
+            self._pipeline.classes_of(config)
 
     def _reconfigure(self, config: Config) -> None:
         """Use a new configuration from the next frame on, whole."""
@@ -124,7 +150,7 @@ class SegmentationNode(ManagedNode[Pipeline]):
         def apply() -> None:
             pipeline.apply(config)
             for channel in self._channels:
-                channel.apply(config)
+                channel.apply(config, label_set=pipeline.label_set)
         # on the worker thread: never in the middle of a frame
         self._worker.submit(apply)
 
@@ -141,8 +167,23 @@ class SegmentationNode(ManagedNode[Pipeline]):
         return Health(
             state=self.state,
             device=str(pipeline.device) if pipeline else '',
-            models=pipeline.models if pipeline else {},
+            models=pipeline.models if pipeline else {}, trouble=self._trouble(),
             cameras=[channel.look() for channel in self._channels])
+
+    def _trouble(self) -> Event:
+        """Return what is wrong with the whole node; end it where an inference hangs for good."""
+        taken_s, limit_s = self._worker.batch_s, self._settings.config.inference_timeout_s
+        usual_s = self._worker.usual_batch_s
+        sentence = f'an inference takes {taken_s:.1f} s so far, usually {usual_s:.2f} s'
+        if limit_s and taken_s > limit_s and self.exit_code is None:
+            self._give_up(Event(
+                'model.hangs', f'{sentence}: inference_timeout_s = {limit_s} s is over'))
+        if taken_s > max(_HANG_S, _USUAL * usual_s):
+            return Event('model.hangs', sentence)
+        clock = self.get_clock()
+        if clock.ros_time_is_active and not clock.now().nanoseconds:
+            return Event('clock.missing', 'use_sim_time is set, but /clock has told no time yet')
+        return Event()
 
 
 def _infer(pipeline: Pipeline, jobs: Sequence[Job]
@@ -153,6 +194,8 @@ def _infer(pipeline: Pipeline, jobs: Sequence[Job]
     begun_s = time.perf_counter()
     try:
         results = pipeline.infer([job.frame.image for job in jobs])
+    except DeviceLostError:
+        raise
     except Exception as error:  # the frame that broke the batch must not take the others along
         if len(jobs) > 1:
             return [answer for job in jobs for answer in _infer(pipeline, [job])]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from statistics import median
 import threading
 import time
 from typing import Generic, TypeVar
@@ -12,6 +13,7 @@ from typing import Generic, TypeVar
 S = TypeVar('S')
 T = TypeVar('T')
 R = TypeVar('R')
+_MEASURED = 9  # newest batches that the usual one is the median of
 
 
 class Worker(Generic[S, T]):
@@ -29,6 +31,7 @@ class Worker(Generic[S, T]):
         self._jobs: deque[Callable[[], None]] = deque()
         self._newest: dict[S, T] = {}
         self._batch_since_s = 0.0  # 0 = no batch in the works
+        self._batches_s: deque[float] = deque(maxlen=_MEASURED)
         self._busy = False
         self._stopping = False
         self._changed = threading.Condition()
@@ -40,6 +43,11 @@ class Worker(Generic[S, T]):
         """Return the seconds that the batch in the works has taken so far, 0 where none is."""
         since_s = self._batch_since_s
         return time.monotonic() - since_s if since_s else 0.0
+
+    @property
+    def usual_batch_s(self) -> float:
+        """Return the seconds that a batch takes, by the newest ones; 0 before the first."""
+        return median(tuple(self._batches_s) or (0.0,))
 
     def offer(self, source: S, item: T) -> None:
         """Make an item its source's newest; one that still waits is dropped."""
@@ -86,6 +94,8 @@ class Worker(Generic[S, T]):
         while (work := self._next()) is not None:
             work()
             with self._changed:
+                if self._batch_since_s:
+                    self._batches_s.append(self.batch_s)
                 self._busy, self._batch_since_s = False, 0.0
                 self._changed.notify_all()
 

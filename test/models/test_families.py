@@ -13,7 +13,7 @@ from seg_ros.core.types import Segmentation, tight_boxes, VOID
 from seg_ros.models import available_models, families, load_model
 from seg_ros.models.contract import ModelError, ModelInfo, ModelOptions, Task
 
-WITHOUT_DOWNLOAD = {'checkerboard', 'street_tiny'}
+WITHOUT_DOWNLOAD = {'checkerboard', 'faulty', 'street_tiny'}
 SIZES = [(24, 40), (33, 17), (1, 1)]
 IMAGES = [np.random.default_rng(7).integers(0, 256, (*size, 3), dtype=np.uint8) for size in SIZES]
 

@@ -329,3 +329,83 @@ def test_parameters_change_on_the_next_frame_or_not_at_all(launch, robot):
     fewer = robot.ask(robot.image(picture)).messages['instances'].detections
     assert 0 < len(fewer) < len(everything)
     assert all(d.results[0].hypothesis.score >= 0.8 for d in fewer)
+
+
+def test_classes_and_topics_change_on_the_next_frame_with_new_names_first(launch, make_robot):
+    robot = make_robot({'semantic/image_raw': Image})
+    launch('segmentation_node', parameters={'panoptic_model': 'checkerboard'})
+    robot.wait_for_node()
+    picture = noise()
+    for classes, words in ((['graund'], "unknown class 'graund'"),
+                           (['wall,ball=thing'], 'would join things and stuff')):
+        success, reason = robot.set_parameters(classes=classes)
+        assert not success and words in reason
+    success, reason = robot.set_parameters(classes=['ball'], foreground_classes=['wall'])
+    assert not success and "unknown class 'wall'" in reason
+    answer = robot.ask(robot.image(picture))
+    np.testing.assert_array_equal(answer.pixels('semantic/image_raw'), class_of_colour(picture))
+    assert len(robot.label_infos) == 1
+
+    assert robot.set_parameters(classes=['ball', 'wall,plant=obstacle'], confidence=True,
+                                foreground_classes=['obstacle']) == (True, '')
+    answer = robot.ask(robot.image(picture))
+    table = np.full(256, 255)
+    table[[1, 2, 4]] = 1, 1, 0
+    np.testing.assert_array_equal(answer.pixels('semantic/image_raw'),
+                                  table[class_of_colour(picture)])
+    assert [c.class_name for c in robot.label_infos[-1].class_map] == ['ball', 'obstacle']
+    assert robot.node.count_publishers('semantic/confidence') == 1
+    assert robot.node.count_publishers('foreground/image_raw') == 1
+    assert robot.set_parameters(classes=[], confidence=False, foreground_classes=[]) == (True, '')
+    answer = robot.ask(robot.image(picture))
+    np.testing.assert_array_equal(answer.pixels('semantic/image_raw'), class_of_colour(picture))
+    robot.spin_until(lambda: not robot.node.count_publishers('foreground/image_raw'),
+                     what='the topic is gone')
+
+
+def test_what_the_ignore_mask_covers_is_void_and_boxes_end_there(launch, robot, tmp_path):
+    hood = np.zeros((2, 4), np.uint8)
+    hood[1] = 255  # the lower half, at any size
+    cv2.imwrite(str(tmp_path / 'hood.png'), hood)
+    launch('segmentation_node', parameters={'panoptic_model': 'checkerboard',
+                                            'ignore_masks': [str(tmp_path / 'hood.png')]})
+    robot.wait_for_node()
+    picture = np.zeros((20, 30, 3), np.uint8)
+    picture[5:15, 3:9, 0] = 4  # a ball, half of it below the edge
+    picture[12:16, 20:24, 0] = 3  # a box, all of it
+    answer = robot.ask(robot.image(picture))
+    expected = class_of_colour(picture)
+    expected[10:] = 255
+    np.testing.assert_array_equal(answer.pixels('semantic/image_raw'), expected)
+    (ball,) = answer.messages['instances'].detections
+    assert (ball.bbox.center.position.y, ball.bbox.size_y, ball.bbox.size_x) == (7.5, 5.0, 6.0)
+    assert (answer.pixels('instance/image_raw') > 0).sum() == 5 * 6
+
+
+@pytest.mark.parametrize('masks, words', [
+    (['no/such.png'], "cannot read ignore mask 'no/such.png': there is no such file"),
+    (['README.md'], "cannot read ignore mask 'README.md'"),
+    (['a.png', 'b.png'], 'ignore_masks has 2 files, expected one for each of 1 cameras'),
+])
+def test_an_ignore_mask_that_cannot_be_read_ends_the_start(launch, masks, words):
+    process = launch('segmentation_node', parameters={'panoptic_model': 'checkerboard',
+                                                      'ignore_masks': masks})
+    assert process.wait(timeout_s=60) == 1
+    assert words in process.output()
+
+
+def test_a_bounded_rate_skips_frames_and_counts_them(launch, make_robot):
+    robot = make_robot({'semantic/image_raw': Image})
+    launch('segmentation_node', parameters={'panoptic_model': 'checkerboard',
+                                            'max_rate_hz': 0.01})
+    robot.wait_for_node()
+    picture = noise()
+    robot.ask(robot.image(picture))
+    skipped = [robot.image(picture) for _ in range(3)]
+    for number, message in enumerate(skipped, start=1):
+        robot.images.publish(message)
+        robot.wait_for_diagnostic('limited', str(number).__eq__)
+    assert robot.diagnostic_values()['processed'] == '1'
+    assert robot.set_parameters(max_rate_hz=0.0) == (True, '')
+    robot.ask(robot.image(picture))
+    assert len(robot.order) == 2

@@ -10,6 +10,7 @@ from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
 from seg_ros.models.checkerboard import class_of_colour, LABEL_SET
+from seg_ros.models.faulty import mark
 
 CAMERAS = {'front': (48, 64), 'left': (30, 20)}  # name -> height, width
 PARAMETERS = {'panoptic_model': 'checkerboard', 'cameras': list(CAMERAS), 'always_run': True}
@@ -117,6 +118,26 @@ def test_garbage_of_one_camera_changes_nothing_for_the_other(launch, robot):
                      what='every bad frame is counted')
     assert not [key for key in diagnostics(robot, 'front') if key.startswith('rejected')]
     assert "'yuv9'" in diagnostics(robot, 'left')['last_error']
+    assert diagnostics(robot, 'front')['last_error'] == ''
+    served(robot, 'left', seed=1)
+
+
+def test_a_frame_that_breaks_the_model_does_not_take_the_other_cameras_along(launch, robot):
+    # slow frames, so that both cameras wait and make a batch
+    launch('segmentation_node', parameters=PARAMETERS | {'panoptic_model': 'faulty'})
+    wait(robot)
+    for number in range(5):
+        slow = robot.image(mark(np.zeros((4, 4, 3), np.uint8), 'slow'))
+        slow.header.frame_id = 'front'
+        robot.publishers['front'].publish(slow)
+        robot.spin_for(0.05)
+        bad = robot.image(mark(np.zeros((4, 4, 3), np.uint8), 'raise'))
+        bad.header.frame_id = 'left'
+        robot.publishers['left'].publish(bad)
+        served(robot, 'front', seed=number)
+        assert not robot.answers[bad.header.stamp.sec, bad.header.stamp.nanosec, 'left'].messages
+    robot.spin_until(lambda: diagnostics(robot, 'left').get('failed.model') == '5',
+                     what='every failure is counted')
     assert diagnostics(robot, 'front')['last_error'] == ''
     served(robot, 'left', seed=1)
 
