@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from seg_ros.models.contract import Model, ModelInfo, ModelOptions
 
-_HELPERS = frozenset({'contract', 'pipeline', 'postprocess', 'weights'})
+_HELPERS = frozenset({
+    'contract', 'pipeline', 'postprocess', 'postprocess_queries', 'weights'})
 
 
 def families() -> tuple[str, ...]:

@@ -1,0 +1,491 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the class and mask logits of queries to a Segmentation, for each of the three tasks.
+
+Serves every model that answers with queries (MaskFormer and its heirs, EoMT, RF-DETR). Pixels are
+interpolated from the coarse masks straight to the output's size, and only where a query can still
+win: there is never a buffer of queries x height x width on a CPU.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+import torch
+from torch.nn import functional
+
+from seg_ros.core.labels import LabelSet
+from seg_ros.core.types import Segmentation, segmentation_from_map, VOID
+from seg_ros.models.contract import ModelError, ModelOptions, Task
+
+KEPT_SHARE = 0.8
+"""Panoptic: a segment is dropped if it wins less than this share of its own mask."""
+
+CANDIDATES = 100
+"""Instance: so many pairs of query and class are looked at, the best first."""
+
+_TILE = 8  # cells of a mask along each axis that are judged together
+_SLACK = 1e-5  # of a logit: more than interpolation can round
+_STRIP = 1 << 21  # values that semantic inference holds at a time
+
+
+@dataclass(frozen=True, eq=False)
+class Queries:
+    """What a network says of one image."""
+
+    class_logits: torch.Tensor  # (Q, C), or (Q, C + 1) with the null class last
+    mask_logits: torch.Tensor  # (Q, h, w) on a coarse grid of cells
+    extent: tuple[float, float] | None = None
+    """Rows and columns of cells that the image covers, in part too; what follows is padding."""
+
+
+@dataclass(frozen=True, eq=False)
+class QueryContract:
+    """How the queries of a network are meant."""
+
+    label_set: LabelSet
+    object_threshold: float = 0.8  # panoptic: queries with a lower score take no part
+    null_class: bool = True  # softmax with a null class; otherwise sigmoids, one class or several
+    score_by_mask: bool = True  # an instance's score is also how sure its mask is of itself
+    carried: bool = False  # a query follows its object from frame to frame: report it as slot
+    used: tuple[int, ...] | None = None  # the network's class of each id; None: they are the ids
+
+    def probabilities(self, class_logits: torch.Tensor) -> torch.Tensor:
+        """Return the (Q, classes of the label set) probabilities of (Q, C or C + 1) logits."""
+        logits = class_logits.float()
+        every = logits.softmax(dim=1)[:, :-1] if self.null_class else logits.sigmoid()
+        return every if self.used is None else every[:, list(self.used)]
+
+
+def segment_queries(queries: Queries, *, size: tuple[int, int], task: Task,
+                    contract: QueryContract, options: ModelOptions) -> Segmentation:
+    """Return the (height, width) = size answer for a task; raises ModelError.
+
+    Panoptic: Cheng et al. 2021, "Mask2Former", with EoMT's rule that a pixel below one half of its
+    owner's mask is void. Instance: Mask2Former's pairs of query and class, overlaps settled by
+    score as in Kirillov et al. 2019. Semantic: Cheng et al. 2021, "MaskFormer", section 3.4.
+    Logits that are not finite are refused.
+    """
+    sums = torch.stack((queries.class_logits.float().sum(), queries.mask_logits.float().sum()))
+    if not torch.isfinite(sums).all():
+        raise ModelError('the network computed values that are not finite: '
+                         'its weights or the device are damaged')
+    solve = {Task.PANOPTIC: _panoptic, Task.INSTANCE: _instance, Task.SEMANTIC: _semantic}[task]
+    return solve(queries, make_grid(queries, size), contract, options)
+
+
+@dataclass(frozen=True, eq=False)
+class Axis:
+    """How the pixels of one axis lie among the cells: bilinear, pixel centres at half."""
+
+    low: torch.Tensor  # (n,) int64 cell at or before each pixel, counted from the span's first
+    high: torch.Tensor  # (n,) int64 the cell after it, the last one at the end
+    weight: torch.Tensor  # (n,) float32 of the cell after it
+    span: slice  # cells with image, one that is covered in part included
+    cells: tuple[int, ...]  # (n,) cell at or before each pixel, on the host
+    starts: tuple[int, ...]  # (tiles + 1,) first pixel of each tile, and n
+
+    def part(self, start: int, stop: int) -> Axis:
+        """Return pixels start..stop, among the cells that they are made of alone."""
+        first, pixels = self.cells[start], slice(start, stop)
+        return Axis(low=self.low[pixels] - first, high=self.high[pixels] - first,
+                    weight=self.weight[pixels], cells=self.cells[pixels], starts=(),
+                    span=slice(first, min(self.cells[stop - 1] + 2, self.span.stop)))
+
+
+@lru_cache(maxsize=16)
+def make_axis(extent: float, pixels: int, device: torch.device) -> Axis:
+    """Return how `pixels` pixels lie among the first `extent` cells of an axis."""
+    limit = math.ceil(extent - 1e-6)
+    places = np.clip((np.arange(pixels) + 0.5) * (extent / pixels) - 0.5, 0, limit - 1)
+    low = places.astype(np.int64)
+    tiles = _TILE * np.arange(-(-limit // _TILE))
+    return Axis(
+        low=torch.from_numpy(low).to(device),
+        high=torch.from_numpy(np.minimum(low + 1, limit - 1)).to(device),
+        weight=torch.from_numpy((places - low).astype(np.float32)).to(device),
+        span=slice(0, limit), cells=tuple(low.tolist()),
+        starts=(*np.searchsorted(low, tiles).tolist(), pixels))
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """The pixels of an image among the cells of its masks."""
+
+    rows: Axis
+    columns: Axis
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Return (height, width), pixels."""
+        return len(self.rows.cells), len(self.columns.cells)
+
+    def part(self, window: Window) -> Grid:
+        """Return the pixels of a window."""
+        return Grid(rows=self.rows.part(window.top, window.bottom),
+                    columns=self.columns.part(window.left, window.right))
+
+    def resize(self, masks: torch.Tensor) -> torch.Tensor:
+        """Return (..., height, width) pixels of (..., h, w) cells."""
+        rows, columns = self.rows, self.columns
+        cells = masks[..., rows.span, columns.span]
+        wide = torch.lerp(cells.index_select(-1, columns.low),
+                          cells.index_select(-1, columns.high), columns.weight)
+        return torch.lerp(wide.index_select(-2, rows.low), wide.index_select(-2, rows.high),
+                          rows.weight[:, None])
+
+    def tiles(self, masks: torch.Tensor) -> Tiles:
+        """Return the bounds of (K, h, w) masks within each tile of pixels."""
+        cells = masks[:, self.rows.span, self.columns.span]
+        return Tiles(lowest=-_tile_maxima(-cells), highest=_tile_maxima(cells), grid=self)
+
+
+def make_grid(queries: Queries, size: tuple[int, int]) -> Grid:
+    """Return how (height, width) = size pixels lie among the cells of the masks."""
+    masks = queries.mask_logits
+    extent = queries.extent or masks.shape[1:]
+    rows, columns = (make_axis(float(cells), pixels, masks.device)
+                     for cells, pixels in zip(extent, size, strict=True))
+    return Grid(rows=rows, columns=columns)
+
+
+def _tile_maxima(cells: torch.Tensor) -> torch.Tensor:
+    """Return the (K, tile rows, tile columns) maxima of (K, h, w) cells."""
+    height, width = cells.shape[1:]
+    # to one cell past a multiple: the pixels of a tile reach one cell into the next
+    missing = (0, -width % _TILE + 1, 0, -height % _TILE + 1)
+    padded = functional.pad(cells, missing, value=-math.inf)
+    return functional.max_pool2d(padded[None], kernel_size=_TILE + 1, stride=_TILE)[0]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A rectangle of pixels, half-open."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Return the index into (H, W)."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Return (rows, columns); a tile has none where the image is smaller than its masks."""
+        return self.bottom - self.top, self.right - self.left
+
+
+@dataclass(frozen=True, eq=False)
+class Tiles:
+    """The bounds of K masks within each tile of pixels."""
+
+    lowest: torch.Tensor  # (K, tile rows, tile columns) logits
+    highest: torch.Tensor  # (K, tile rows, tile columns) logits
+    grid: Grid
+
+    def where_it_matters(self, scores: torch.Tensor) -> torch.Tensor:
+        """Return (K, tile rows, tile columns): a mask may win a pixel, or holds one.
+
+        score x sigmoid lies between what the lowest and the highest cell would give, so a mask
+        loses a whole tile if its best is less than another's worst.
+        """
+        weights = scores[:, None, None]
+        slack = _SLACK * (1 + self.highest.abs().maximum(self.lowest.abs()))
+        at_best = (self.highest + slack).sigmoid() * weights
+        at_worst = ((self.lowest - slack).sigmoid() * weights).amax(dim=0)
+        return (at_best >= at_worst) | self.is_held
+
+    @property
+    def is_held(self) -> torch.Tensor:
+        """Return (K, tile rows, tile columns): some pixel may be within the mask."""
+        return self.highest >= -_SLACK
+
+    def bands(self, matters: torch.Tensor) -> Iterator[list[tuple[int, Window]]]:
+        """Yield, for each row of tiles, the masks that matter there, each with its window."""
+        marks = matters.cpu().numpy()
+        tops, lefts = self.grid.rows.starts, self.grid.columns.starts
+        first = marks.argmax(axis=2)
+        last = marks.shape[2] - marks[:, :, ::-1].argmax(axis=2)
+        for band in range(marks.shape[1]):
+            windows = [(int(k), Window(top=tops[band], bottom=tops[band + 1],
+                                       left=lefts[first[k, band]], right=lefts[last[k, band]]))
+                       for k in np.flatnonzero(marks[:, band].any(axis=1))]
+            yield [(k, window) for k, window in windows if all(window.size)]
+
+    def windows(self, matters: torch.Tensor) -> list[Window]:
+        """Return the window of each mask; without pixels where nothing matters."""
+        marks = matters.cpu().numpy()
+        return [_around(mark, self.grid) for mark in marks]
+
+
+def _around(mark: NDArray[np.bool_], grid: Grid) -> Window:
+    """Return the window around the marked tiles."""
+    rows, columns = np.flatnonzero(mark.any(axis=1)), np.flatnonzero(mark.any(axis=0))
+    if len(rows) == 0:
+        return Window(top=0, bottom=0, left=0, right=0)
+    tops, lefts = grid.rows.starts, grid.columns.starts
+    return Window(top=tops[rows[0]], bottom=tops[rows[-1] + 1],
+                  left=lefts[columns[0]], right=lefts[columns[-1] + 1])
+
+
+@dataclass(frozen=True, eq=False)
+class Owners:
+    """Which of K masks wins each pixel."""
+
+    owner: torch.Tensor  # (H, W) int32
+    best: torch.Tensor  # (H, W) float32 score x sigmoid of the owner
+    areas: torch.Tensor  # (K,) int64 pixels of each mask of at least one half
+
+
+def find_owners(masks: torch.Tensor, scores: torch.Tensor, grid: Grid) -> Owners:
+    """Return who wins, of (K, h, w) mask logits with (K,) scores: the first of equals.
+
+    On a CPU a pass over the masks, each where it may win a pixel; elsewhere band by band at once.
+    """
+    find = _find_one_by_one if masks.device.type == 'cpu' else _find_at_once
+    return find(masks, scores, grid)
+
+
+def _find_one_by_one(masks: torch.Tensor, scores: torch.Tensor, grid: Grid) -> Owners:
+    """Keep a running maximum, and its owner, over the masks that matter in each band."""
+    owner = torch.zeros(grid.size, dtype=torch.int32, device=masks.device)
+    best = torch.full(grid.size, -1.0, device=masks.device)
+    areas = torch.zeros(len(masks), dtype=torch.int64, device=masks.device)
+    tiles = grid.tiles(masks)
+    weights = scores.tolist()
+    for band in tiles.bands(tiles.where_it_matters(scores)):
+        for k, window in band:
+            weighed = grid.part(window).resize(masks[k]).sigmoid_().mul_(weights[k])
+            areas[k] += torch.count_nonzero(weighed >= 0.5 * weights[k])
+            here = best[window.slices]
+            owner[window.slices].masked_fill_(weighed > here, k)
+            torch.maximum(here, weighed, out=here)
+    return Owners(owner=owner, best=best, areas=areas)
+
+
+def _find_at_once(masks: torch.Tensor, scores: torch.Tensor, grid: Grid) -> Owners:
+    """Take the maximum over all masks, one band of rows after the other."""
+    weights = scores[:, None, None]
+    owner, best, areas = [], [], []
+    for strip in strips(grid, len(masks)):
+        weighed = strip.resize(masks).sigmoid_().mul_(weights)
+        values, rows = weighed.max(dim=0)
+        owner.append(rows.to(torch.int32))
+        best.append(values)
+        areas.append((weighed >= 0.5 * weights).sum(dim=(1, 2)))
+    return Owners(owner=torch.cat(owner), best=torch.cat(best),
+                  areas=torch.stack(areas).sum(dim=0))
+
+
+def strips(grid: Grid, layers: int) -> Iterator[Grid]:
+    """Yield the grid in strips of rows such that `layers` of them are no large buffer."""
+    height, width = grid.size
+    limit = _STRIP if grid.rows.low.device.type == 'cpu' else 64 * _STRIP
+    step = max(1, limit // (layers * width))
+    for top in range(0, height, step):
+        yield grid.part(Window(top=top, bottom=min(top + step, height), left=0, right=width))
+
+
+def _panoptic(queries: Queries, grid: Grid, contract: QueryContract, options: ModelOptions
+              ) -> Segmentation:
+    """Give each pixel to the query with the largest score x mask; drop what wins too little."""
+    scores, class_ids = contract.probabilities(queries.class_logits).max(dim=1)
+    takes_part = _is_object(queries, contract) & (scores > contract.object_threshold)
+    rows = torch.nonzero(takes_part)[:, 0]
+    if len(rows) == 0:
+        return _all_void(grid, contract, options)
+    scores = scores[rows]
+    found = find_owners(queries.mask_logits[rows].float(), scores, grid)
+    # the score is a factor of both sides, so this is exactly sigmoid >= one half
+    solid = found.best >= (0.5 * scores)[found.owner.flatten()].view(grid.size)
+    codes = 2 * found.owner + solid
+    counts = torch.bincount(codes.flatten(), minlength=2 * len(rows)).view(-1, 2)
+    kept = _large_enough(counts.cpu().numpy(), found.areas.cpu().numpy())
+    return _published(codes, found.best, _Segments(
+        kept=kept, class_ids=class_ids[rows].cpu().numpy().astype(np.uint8),
+        scores=scores.cpu().numpy(), rows=rows.cpu().numpy()), contract, options)
+
+
+def _is_object(queries: Queries, contract: QueryContract) -> torch.Tensor:
+    """Return (Q,): the best of all classes is one of the label set, not the null class."""
+    best = queries.class_logits.argmax(dim=1)
+    used = contract.used or range(len(contract.label_set))
+    return torch.isin(best, torch.tensor(used, device=best.device))
+
+
+def _large_enough(counts: NDArray[np.int64], areas: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return (K,): wins enough of its own (K,) area, and a solid pixel; counts (K, 2) won pixels.
+
+    The last axis of counts is below and at least one half of the mask.
+    """
+    share = counts.sum(axis=1) / np.maximum(areas, 1)
+    return (counts[:, 1] > 0) & (share >= KEPT_SHARE)
+
+
+@dataclass(frozen=True, eq=False)
+class _Segments:
+    """What the K queries that take part stand for."""
+
+    kept: NDArray[np.bool_]  # (K,)
+    class_ids: NDArray[np.uint8]  # (K,)
+    scores: NDArray[np.float32]  # (K,)
+    rows: NDArray[np.int64]  # (K,) of the queries
+
+
+def _published(codes: torch.Tensor, best: torch.Tensor, segments: _Segments,
+               contract: QueryContract, options: ModelOptions) -> Segmentation:
+    """Return the answer of (H, W) codes 2 k (owned by k, void) and 2 k + 1 (owned and solid)."""
+    is_thing = contract.label_set.is_thing()[segments.class_ids] & segments.kept
+    class_of_code = np.full((len(segments.kept), 2), VOID, np.uint8)
+    class_of_code[segments.kept, 1] = segments.class_ids[segments.kept]
+    value_of_code = np.zeros((len(segments.kept), 2), np.int32)
+    value_of_code[is_thing, 1] = np.arange(1, is_thing.sum() + 1)
+    class_map = _look_up(class_of_code, codes)
+    rows = segments.rows[is_thing]
+    return segmentation_from_map(
+        class_map=class_map.cpu().numpy(),
+        instance_map=_look_up(value_of_code, codes).cpu().numpy(),
+        class_ids=segments.class_ids[is_thing], scores=segments.scores[is_thing],
+        confidence=_bytes(best * (class_map != VOID)) if options.confidence else None,
+        slots=rows if contract.carried else None)
+
+
+def _look_up(table: NDArray[Any], codes: torch.Tensor) -> torch.Tensor:
+    """Return the entries of a table at (H, W) codes, on the codes' device."""
+    entries = torch.from_numpy(table.reshape(-1)).to(codes.device)
+    return entries.index_select(0, codes.flatten()).view(codes.shape)
+
+
+def _bytes(probabilities: torch.Tensor) -> NDArray[np.uint8]:
+    """Return (H, W) round(255 p)."""
+    return (255 * probabilities).round_().to(torch.uint8).cpu().numpy()
+
+
+def _all_void(grid: Grid, contract: QueryContract, options: ModelOptions) -> Segmentation:
+    """Return the answer of no query."""
+    return segmentation_from_map(
+        class_map=np.full(grid.size, VOID, np.uint8), instance_map=np.zeros(grid.size, np.int32),
+        class_ids=(), scores=(), slots=np.zeros(0, np.int64) if contract.carried else None,
+        confidence=np.zeros(grid.size, np.uint8) if options.confidence else None)
+
+
+def _semantic(queries: Queries, grid: Grid, contract: QueryContract, options: ModelOptions
+              ) -> Segmentation:
+    """Give each pixel the class with the largest sum of probability x mask over the queries."""
+    shares = contract.probabilities(queries.class_logits).T.contiguous()
+    masks = queries.mask_logits.float()
+    classes, confidences = [], []
+    for strip in strips(grid, sum(shares.shape)):
+        seen = strip.resize(masks).sigmoid_().flatten(1)
+        sums = shares @ seen
+        best, class_ids = sums.max(dim=0)
+        classes.append(class_ids.to(torch.uint8).view(strip.size))
+        if options.confidence:
+            confidences.append((best / sums.sum(dim=0).clamp(min=1e-12)).view(strip.size))
+    class_map = torch.cat(classes)
+    return segmentation_from_map(
+        class_map=class_map.cpu().numpy(), instance_map=np.zeros(grid.size, np.int32),
+        class_ids=(), scores=(),
+        confidence=_bytes(torch.cat(confidences)) if confidences else None)
+
+
+def _instance(queries: Queries, grid: Grid, contract: QueryContract, options: ModelOptions
+              ) -> Segmentation:
+    """Settle the overlaps of the best pairs of query and thing class, the best score first."""
+    pairs = _best_pairs(queries, contract, options.score_threshold)
+    if len(pairs.rows) == 0:
+        return _all_void(grid, contract, options)
+    rows, places = torch.unique(pairs.rows, return_inverse=True)
+    parts = _parts(queries.mask_logits[rows].float(), grid)
+    scores = pairs.scores * parts.certainty[places] if contract.score_by_mask else pairs.scores
+    order = torch.argsort(scores, descending=True, stable=True)
+    order = order[scores[order] >= options.score_threshold]
+    return _painted(parts, _Pairs(
+        rows=pairs.rows[order], class_ids=pairs.class_ids[order], scores=scores[order]),
+        places[order], grid, contract, options)
+
+
+@dataclass(frozen=True, eq=False)
+class _Pairs:
+    """N pairs of a query and a class that it may be."""
+
+    rows: torch.Tensor  # (N,) int64 of the queries
+    class_ids: torch.Tensor  # (N,) int64
+    scores: torch.Tensor  # (N,) float32
+
+
+def _best_pairs(queries: Queries, contract: QueryContract, threshold: float) -> _Pairs:
+    """Return the pairs of at least the threshold, the best first, at most CANDIDATES."""
+    probabilities = contract.probabilities(queries.class_logits)
+    things = torch.tensor(sorted(contract.label_set.thing_ids), dtype=torch.int64,
+                          device=probabilities.device)
+    values = probabilities[:, things].flatten()
+    order = torch.argsort(values, descending=True, stable=True)[:CANDIDATES]
+    # a mask can only make a score smaller
+    order = order[values[order] >= threshold]
+    if len(things) == 0:
+        return _Pairs(rows=order, class_ids=order, scores=values)
+    return _Pairs(rows=order // len(things), class_ids=things[order % len(things)],
+                  scores=values[order])
+
+
+@dataclass(frozen=True, eq=False)
+class _Parts:
+    """Masks at the output's size, each only where it is."""
+
+    windows: list[Window]
+    masks: list[torch.Tensor]  # (rows, columns) bool, one a window
+    areas: torch.Tensor  # (K,) int64 pixels
+    certainty: torch.Tensor  # (K,) float32 mean of sigmoid within the mask, 0 where it is empty
+
+
+def _parts(masks: torch.Tensor, grid: Grid) -> _Parts:
+    """Return the pixels above one half of (K, h, w) mask logits."""
+    tiles = grid.tiles(masks)
+    windows = tiles.windows(tiles.is_held)
+    pixels, areas, sums = [], [], []
+    for mask, window in zip(masks, windows, strict=True):
+        logits = grid.part(window).resize(mask) if all(window.size) \
+            else mask.new_zeros(window.size)
+        pixels.append(logits > 0)
+        areas.append(torch.count_nonzero(pixels[-1]))
+        sums.append((logits.sigmoid_() * pixels[-1]).sum())
+    area = torch.stack(areas)
+    return _Parts(windows=windows, masks=pixels, areas=area,
+                  certainty=torch.stack(sums) / area.clamp(min=1))
+
+
+def _painted(parts: _Parts, pairs: _Pairs, places: torch.Tensor, grid: Grid,
+             contract: QueryContract, options: ModelOptions) -> Segmentation:
+    """Give each pixel one owner: pairs in falling order of score, as settle_overlaps does."""
+    owner = torch.zeros(grid.size, dtype=torch.int32, device=pairs.rows.device)
+    for value, place in enumerate(places.tolist(), start=1):
+        mask, area, here = parts.masks[place], parts.areas[place], \
+            owner[parts.windows[place].slices]
+        free = mask & (here == 0)
+        kept = area - free.sum() <= options.overlap_threshold * area
+        here.masked_fill_(free & kept, value)
+    class_ids = pairs.class_ids.cpu().numpy().astype(np.uint8)
+    scores = pairs.scores.cpu().numpy()
+    score_of_value = torch.cat((pairs.scores.new_zeros(1), pairs.scores))
+    class_map = _look_up(np.concatenate((np.array([VOID], np.uint8), class_ids)), owner)
+    return segmentation_from_map(
+        class_map=class_map.cpu().numpy(), instance_map=owner.cpu().numpy(),
+        class_ids=class_ids, scores=scores,
+        slots=_first_of_each(pairs.rows.cpu().numpy()) if contract.carried else None,
+        confidence=_bytes(score_of_value[owner]) if options.confidence else None)
+
+
+def _first_of_each(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return (N,) rows with -1 where one was there before: a query under a second class."""
+    slots = np.full(len(rows), -1, np.int64)
+    _, first = np.unique(rows, return_index=True)
+    slots[first] = rows[first]
+    return slots
