@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Crops painted into one label map are what torchvision's paste and the plain loop make."""
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+import numpy as np
+import pytest
+import torch
+from torchvision.models.detection.roi_heads import paste_masks_in_image
+
+from seg_ros.models import postprocess
+from seg_ros.models.contract import ModelOptions
+from seg_ros.models.postprocess import label_pixels, paint_crops, settle_overlaps
+
+SIZE = (37, 53)
+
+
+def pasted(crops, boxes, size=SIZE):
+    """Return the (N, H, W) masks that torchvision makes."""
+    return paste_masks_in_image(crops[:, None], boxes, size)[:, 0] > 0.5
+
+
+def random_detections(seed, count, size=SIZE, side=28, outside=0.0, binary=False):
+    """Return crops, boxes, class ids and scores; scores repeat, boxes may lead out."""
+    rng = np.random.default_rng(seed)
+    height, width = size
+    low = rng.uniform(-outside, 1, (count, 2)) * (width, height)
+    high = low + rng.uniform(0, 1, (count, 2)) ** 2 * (width, height)
+    # torchvision cannot paste what lies wholly outside
+    boxes = np.concatenate((low, np.maximum(high, 2)), axis=1)
+    if not outside:
+        boxes = np.clip(boxes, 0, [width, height, width, height])
+    crops = rng.uniform(0, 1, (count, side, side))
+    return (torch.from_numpy(np.round(crops) if binary else crops).float(),
+            torch.from_numpy(boxes).float(),
+            torch.from_numpy(rng.integers(0, 5, count).astype(np.uint8)),
+            torch.from_numpy(rng.choice([0.3, 0.5, 0.7, 0.9], count)).float())
+
+
+def assert_painted_as_pasted(crops, boxes, class_ids, scores, *, size=SIZE, **options):
+    found = paint_crops(crops=crops, boxes=boxes, class_ids=class_ids, scores=scores, size=size,
+                        options=ModelOptions(confidence=True, **options))
+    expected = settle_overlaps(
+        masks=pasted(crops, boxes, size), class_ids=class_ids, scores=scores,
+        options=ModelOptions(confidence=True, **options))
+    for name in ('class_map', 'instance_map', 'confidence'):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    for name in ('boxes', 'class_ids', 'scores'):
+        np.testing.assert_array_equal(getattr(found.instances, name),
+                                      getattr(expected.instances, name))
+    return found
+
+
+@settings(max_examples=150, deadline=None)
+@given(seed=st.integers(0, 10_000), count=st.integers(0, 12), side=st.sampled_from([1, 7, 28]),
+       outside=st.sampled_from([0.0, 0.4]), binary=st.booleans(),
+       overlap=st.sampled_from([0.0, 0.5, 1.0]), score=st.sampled_from([0.0, 0.5, 0.6]))
+def test_painting_is_pasting_and_settling(seed, count, side, outside, binary, overlap, score):
+    found = random_detections(seed, count, side=side, outside=outside, binary=binary)
+    assert_painted_as_pasted(*found, overlap_threshold=overlap, score_threshold=score)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10_000), overlap=st.sampled_from([0.0, 0.25, 1 / 3, 0.5, 1.0]))
+def test_a_claim_is_settled_alike_on_host_and_device(seed, overlap):
+    rng = np.random.default_rng(seed)
+    owner = torch.from_numpy(rng.integers(0, 3, (5, 6)).astype(np.int32))
+    mask = torch.from_numpy(rng.random((5, 6)) < rng.random())
+    on_host, on_device = owner.clone(), owner.clone()
+    postprocess._claim_on_host(on_host.numpy(), mask.numpy(), value=7, overlap_threshold=overlap)
+    postprocess._claim_on_device(on_device, mask, value=7, overlap_threshold=overlap)
+    assert torch.equal(on_host, on_device)
+
+
+def test_a_crowd_at_720p_is_the_same_pixel_for_pixel():
+    found = random_detections(3, 40, size=(720, 1280))
+    result = assert_painted_as_pasted(*found, size=(720, 1280), overlap_threshold=1.0)
+    assert len(result.instances) > 5
+
+
+@pytest.mark.parametrize('box', [
+    [0, 0, 53, 37], [52.9, 36.9, 53, 37], [10, 10, 10, 10], [20, 5, 10, 30], [-40, -40, -5, -5],
+    [60, 40, 70, 50], [-20, -10, 20, 20], [0.49, 0.5, 0.51, 36.5]])
+def test_boxes_at_the_rim_without_area_and_outside_are_pasted_alike(box):
+    crops = torch.ones(1, 28, 28)
+    args = torch.tensor([1], dtype=torch.uint8), torch.tensor([0.9])
+    boxes = torch.tensor([box], dtype=torch.float32)
+    try:
+        pasted(crops, boxes)
+    except RuntimeError:  # torchvision cannot paste what lies outside of the frame
+        found = paint_crops(crops=crops, boxes=boxes, class_ids=args[0], scores=args[1],
+                            size=SIZE, options=ModelOptions())
+        assert len(found.instances) == 0
+    else:
+        assert_painted_as_pasted(crops, boxes, *args)
+
+
+def test_a_box_of_any_size_costs_no_more_than_a_few_frames():
+    boxes = torch.tensor([[-1e9, -1e9, 1e9, 1e9]])
+    found = paint_crops(
+        crops=torch.ones(1, 28, 28), boxes=boxes, class_ids=torch.tensor([3], dtype=torch.uint8),
+        scores=torch.tensor([0.9]), size=SIZE, options=ModelOptions())
+    assert (found.class_map == 3).all()
+
+
+# --- logits ---
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 1000), channels=st.integers(1, 40),
+       source=st.tuples(st.integers(1, 9), st.integers(1, 9)))
+def test_labels_are_the_argmax_of_the_resized_logits(seed, channels, source):
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn((channels, *source), generator=generator)
+    table = torch.randint(0, 256, (channels,), generator=generator).to(torch.uint8)
+    resized = torch.nn.functional.interpolate(
+        logits[None], size=SIZE, mode='bilinear', align_corners=False)[0]
+    expected = table[resized.argmax(dim=0)]
+    found = label_pixels(logits, size=SIZE, class_table=table,
+                         options=ModelOptions(confidence=True))
+    np.testing.assert_array_equal(found.class_map, expected.numpy())
+    best = resized.softmax(dim=0).amax(dim=0).masked_fill(expected == 255, 0)
+    assert np.abs(found.confidence - 255.0 * best.numpy()).max() <= 0.51
+    assert len(found.instances) == 0
+    assert label_pixels(logits, size=SIZE, class_table=table,
+                        options=ModelOptions()).confidence is None
