@@ -98,6 +98,27 @@ class TrackingConfig:
 
 
 @dataclass(frozen=True)
+class ModelConfig:
+    """Parameters `model.*`: how the models run."""
+
+    precision: str = _parameter(
+        'auto', 'numbers that a network computes in; auto is 16 bits where the device has them in '
+        'hardware, is faster with them and answers as in fp32 (`model.min_agreement`)',
+        choices=('auto', 'fp32', 'bf16', 'fp16'), fixed=_LOADED)
+    compile: str = _parameter(
+        'off', 'torch.compile: seconds to minutes at configure, kept in the cache folder of the '
+        'user; `max` also tunes kernels and records CUDA graphs',
+        choices=('off', 'default', 'max'), fixed=_LOADED)
+    min_agreement: float = _parameter(
+        0.98, 'least share of pixels, on each of four rendered street frames at configure, that a '
+        'faster mode must answer as fp32 without a compiler does', minimum=0.0, maximum=1.0,
+        fixed=_LOADED)
+    frame_size: str = _parameter(
+        '640x480', 'size of the frames to come as `WIDTHxHEIGHT`: what is compiled and warmed up '
+        'for at configure; others are answered as well, the first of each later', fixed=_LOADED)
+
+
+@dataclass(frozen=True)
 class Config:
     """The node's parameters; nested classes are dotted names."""
 
@@ -193,6 +214,7 @@ class Config:
     autostart: bool = _parameter(
         True, 'configure and activate at start; false waits for a lifecycle manager',
         fixed='it is read once, at start')
+    model: ModelConfig = ModelConfig()
     tracking: TrackingConfig = TrackingConfig()
 
     def __post_init__(self) -> None:
@@ -213,6 +235,8 @@ class Config:
         if width * height > self.max_image_pixels:
             raise ValueError(f'output_size is {self.output_size!r} = {width * height} pixels, '
                              f'expected at most max_image_pixels = {self.max_image_pixels}')
+        if not parse_size(self.model.frame_size, name='model.frame_size'):
+            raise ValueError('model.frame_size is empty, expected WIDTHxHEIGHT such as 640x480')
         if not re.fullmatch(r'auto|cpu|cuda(:\d+)?', self.device):
             raise ValueError(f'device is {self.device!r}, expected auto, cpu or cuda:N')
 
@@ -239,13 +263,13 @@ def _check_cameras(names: tuple[str, ...]) -> None:
             raise ValueError(f'cameras has {name!r} more than once, expected different names')
 
 
-def parse_size(text: str) -> tuple[int, int] | None:
+def parse_size(text: str, *, name: str = 'output_size') -> tuple[int, int] | None:
     """Return (width, height) of `WIDTHxHEIGHT`, None of an empty text; ValueError otherwise."""
     if not text:
         return None
     match = re.fullmatch(r'([1-9]\d{0,4})x([1-9]\d{0,4})', text)
     if not match:
-        raise ValueError(f'output_size is {text!r}, expected WIDTHxHEIGHT such as 640x480')
+        raise ValueError(f'{name} is {text!r}, expected WIDTHxHEIGHT such as 640x480')
     return int(match[1]), int(match[2])
 
 
@@ -284,6 +308,7 @@ def config_from(values: Mapping[str, object]) -> Config:
     checked = {name: known[name].check(value) for name, value in values.items()}
     return Config(
         **{name: value for name, value in checked.items() if '.' not in name},  # type: ignore[arg-type]
+        model=ModelConfig(**_group(checked, 'model')),  # type: ignore[arg-type]
         tracking=TrackingConfig(**_group(checked, 'tracking')))  # type: ignore[arg-type]
 
 

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from seg_ros.models.contract import Model, ModelInfo, ModelOptions
 
 _HELPERS = frozenset({
-    'contract', 'pipeline', 'postprocess', 'postprocess_queries', 'weights'})
+    'acceleration', 'agreement', 'contract', 'pipeline', 'postprocess', 'postprocess_queries',
+    'weights'})
 
 
 def families() -> tuple[str, ...]:

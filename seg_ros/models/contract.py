@@ -43,6 +43,19 @@ class DeviceLostError(ModelError):
 
 
 @dataclass(frozen=True)
+class Acceleration:
+    """How a network is run."""
+
+    precision: str = 'fp32'  # fp32, bf16 or fp16
+    compile: str = 'off'  # off, default or max
+
+    def __str__(self) -> str:
+        """Return it for people: `bf16, compiled (max)`."""
+        return self.precision if self.compile == 'off' else \
+            f'{self.precision}, compiled ({self.compile})'
+
+
+@dataclass(frozen=True)
 class ModelOptions:
     """What a user may ask of a model."""
 
@@ -55,6 +68,7 @@ class ModelOptions:
     sha256: str = ''  # what the weights must have; empty = any
     allow_download: bool = False  # fetch weights that are not on this machine
     allow_executable_models: bool = False  # load pinned programs (.pt2, TorchScript)
+    acceleration: Acceleration = Acceleration()
 
 
 @dataclass(frozen=True)

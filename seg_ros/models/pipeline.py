@@ -23,7 +23,9 @@ from seg_ros.core.panoptic import (
 )
 from seg_ros.core.types import Segmentation
 from seg_ros.models import load_model
+from seg_ros.models.agreement import Agreement, check_frames, choose, WARM_UP_RUNS
 from seg_ros.models.contract import (
+    Acceleration,
     DeviceLostError,
     Model,
     ModelError,
@@ -44,6 +46,7 @@ class _Part:
     spec: str
     task: Task
     model: Model
+    agreement: Agreement  # how it runs
 
 
 class Pipeline:
@@ -83,12 +86,17 @@ class Pipeline:
             check_encoding(PanopticEncoding(config.panoptic_encoding), classes.label_set)
         return classes
 
+    @property
+    def modes(self) -> Mapping[str, str]:
+        """Return spec -> how it runs: precision, compiler, agreement with fp32."""
+        return {part.spec: str(part.agreement) for part in self._parts}
+
     def apply(self, config: Config) -> None:
         """Take over a new configuration from the next image on; raises ValueError, all or none."""
         self._classes = self.classes_of(config)
         self._config = config
         for part in self._parts:
-            part.model.options = self._options(part.task)
+            part.model.options = self._options(part.task, part.agreement.acceleration)
 
     def infer(self, images: Sequence[NDArray[np.uint8]]) -> list[tuple[Segmentation, ...]]:
         """Return what each model says of each (H, W, 3) uint8 RGB image; raises ModelError.
@@ -119,8 +127,13 @@ class Pipeline:
         return self.merge(self.infer([image])[0])
 
     def warm_up(self) -> None:
-        """Run once, so that the first frame finds everything allocated and chosen."""
-        self.segment(np.zeros((360, 480, 3), np.uint8))
+        """Run on frames of the size to come, so that the first finds everything chosen.
+
+        On the thread that will run the model: compiled code and CUDA graphs belong to it.
+        """
+        compiled = any(part.agreement.acceleration.compile != 'off' for part in self._parts)
+        for _ in range(WARM_UP_RUNS if compiled else 1):
+            self.segment(check_frames(self._config.model.frame_size)[0])
 
     def _predict(self, images: Sequence[NDArray[np.uint8]]) -> list[tuple[Segmentation, ...]]:
         return list(zip(*(part.model.predict(images) for part in self._parts), strict=True))
@@ -145,20 +158,23 @@ class Pipeline:
         return True
 
     def _load(self, task: Task, spec: str) -> _Part:
-        model = load_model(spec, self._options(task))
+        model, agreement = choose(
+            spec, lambda acceleration: load_model(spec, self._options(task, acceleration)),
+            device=self.device, config=self._config.model)
         if task not in model.tasks:
             raise ModelError(f'{task}_model is {spec!r}, which serves '
                              f'{" and ".join(sorted(model.tasks))} segmentation only')
-        return _Part(spec=spec, task=task, model=model)
+        return _Part(spec=spec, task=task, model=model, agreement=agreement)
 
-    def _options(self, task: Task) -> ModelOptions:
+    def _options(self, task: Task, acceleration: Acceleration) -> ModelOptions:
         config = self._config
         return ModelOptions(
             device=self.device, confidence=config.confidence, min_area=config.min_area,
             score_threshold=config.score_threshold, overlap_threshold=config.overlap_threshold,
             weights=getattr(config, f'{task}_weights'),
             sha256=getattr(config, f'{task}_sha256'), allow_download=config.allow_download,
-            allow_executable_models=config.allow_executable_models)
+            allow_executable_models=config.allow_executable_models,
+            acceleration=acceleration)
 
     def _filtered(self, segmentation: Segmentation) -> Segmentation:
         """Drop instances below the thresholds, whatever the model made of them."""

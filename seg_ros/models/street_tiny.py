@@ -21,6 +21,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from seg_ros.core.labels import LabelSet
 from seg_ros.core.types import Segmentation, segmentation_from_map
+from seg_ros.models.acceleration import accelerate
 from seg_ros.models.contract import ALL_TASKS, Model, ModelError, ModelInfo, ModelOptions
 from seg_ros.models.postprocess import (
     find_centres,
@@ -287,7 +288,7 @@ def _build(weights: Weights, name: str) -> StreetNetwork:
     contract = weights.contract
     network = StreetNetwork(classes=len(contract.class_names), things=len(contract.things))
     fill(network, weights.tensors, name=name, remedy=_REMEDY)
-    network.eval().requires_grad_(False)
+    network.eval()
     network.fuse()
     return network
 
@@ -305,8 +306,7 @@ class StreetTiny:
         self.label_set = weights.contract.label_set
         self.sha256 = weights.sha256
         network = _build(weights, options.weights or _WEIGHTS)
-        self._network = network.to(options.device).to(
-            memory_format=torch.channels_last)
+        self.network = accelerate(network, options)
         self._mean = torch.tensor(self.contract.mean, device=options.device).view(1, 3, 1, 1)
         self._std = torch.tensor(self.contract.std, device=options.device).view(1, 3, 1, 1)
         thing_ids = [self.label_set.id_of(name) for name in self.contract.things]
@@ -327,7 +327,7 @@ class StreetTiny:
         height, width = image.shape[:2]
         if not height or not width:
             raise ModelError(f'street_tiny got an image of {width}x{height}, expected pixels')
-        features = self._network(self._prepare(image))
+        features = self.network(self._prepare(image))
         require_finite(features, model='street_tiny')
         return self._decode(features, height=height, width=width)
 

@@ -43,6 +43,7 @@ class Health:
     state: str  # of the lifecycle
     device: str
     models: Mapping[str, str]  # spec -> sha256
+    modes: Mapping[str, str]  # spec -> precision, compiler, agreement with fp32
     trouble: Event  # what is wrong with the whole node
     cameras: Sequence[CameraHealth]
 
@@ -107,6 +108,7 @@ def _values(health: Health, camera: CameraHealth) -> dict[str, str]:
         'state': health.state,
         'device': health.device,
         **{f'model.{spec}.sha256': sha256 for spec, sha256 in health.models.items()},
+        **{f'model.{spec}.mode': mode for spec, mode in health.modes.items()},
         **{f'tracks.{name}': str(count) for name, count in asdict(camera.tracks).items()},
         'input': camera.input,
         'seconds_without_image': f'{camera.silence_s:.1f}',

@@ -167,7 +167,8 @@ class SegmentationNode(ManagedNode[Pipeline]):
         return Health(
             state=self.state,
             device=str(pipeline.device) if pipeline else '',
-            models=pipeline.models if pipeline else {}, trouble=self._trouble(),
+            models=pipeline.models if pipeline else {},
+            modes=pipeline.modes if pipeline else {}, trouble=self._trouble(),
             cameras=[channel.look() for channel in self._channels])
 
     def _trouble(self) -> Event:
