@@ -6,6 +6,7 @@ from collections.abc import Callable
 import logging
 import os
 from pathlib import Path
+import time
 from typing import Any
 
 import torch
@@ -31,10 +32,12 @@ class AcceleratedNetwork:
     def __init__(self, network: nn.Module, options: ModelOptions) -> None:
         """Move the network to the device and prepare it; compiling waits for the first call."""
         self.acceleration = options.acceleration
+        self.observer: Callable[[float, float], None] | None = None
+        """Hears when each run began and ended (time.perf_counter, work on the device done)."""
         self.network = network.eval().requires_grad_(False).to(options.device)
         # weights of four dimensions in the order that convolutions are fastest with
         self.network.to(memory_format=torch.channels_last)
-        self._device_type = options.device.type
+        self._device = options.device
         self._dtype = _TYPES[self.acceleration.precision]
         if self._dtype is not torch.float32:
             _cast_layers(self.network, self._dtype)
@@ -42,8 +45,24 @@ class AcceleratedNetwork:
 
     def __call__(self, *inputs: Any, **named: Any) -> Any:
         """Run the network."""
+        if self.observer is None:
+            return self._run(*inputs, **named)
+        self._wait()
+        begun_s = time.perf_counter()
+        answer = self._run(*inputs, **named)
+        self._wait()
+        self.observer(begun_s, time.perf_counter())
+        return answer
+
+    def _wait(self) -> None:
+        """Let the device finish what it was given."""
+        if self._device.type == 'cuda':
+            torch.cuda.synchronize(self._device)
+
+    def _run(self, *inputs: Any, **named: Any) -> Any:
+        """Run the network, compiled where that works."""
         low = self._dtype is not torch.float32
-        with torch.autocast(self._device_type, self._dtype if low else None, enabled=low):
+        with torch.autocast(self._device.type, self._dtype if low else None, enabled=low):
             if self._compiled is None:
                 return self.network(*inputs, **named)
             try:
@@ -65,6 +84,12 @@ class AcceleratedNetwork:
 def accelerate(network: nn.Module, options: ModelOptions) -> AcceleratedNetwork:
     """Return the network on its device, as `options.acceleration` says."""
     return AcceleratedNetwork(network, options)
+
+
+def network_of(model: object) -> AcceleratedNetwork | None:
+    """Return the network that a model has accelerated; a file of the user's runs as it is."""
+    network = getattr(model, 'network', None)
+    return network if isinstance(network, AcceleratedNetwork) else None
 
 
 def preferred_precision(device: torch.device) -> str:

@@ -17,7 +17,7 @@ import torch
 
 from seg_ros.core.config import ModelConfig, parse_size
 from seg_ros.core.types import Segmentation
-from seg_ros.models.acceleration import AcceleratedNetwork, preferred_precision
+from seg_ros.models.acceleration import network_of, preferred_precision
 from seg_ros.models.contract import Acceleration, Model, ModelError
 
 WARM_UP_RUNS = 3
@@ -65,7 +65,7 @@ def choose(spec: str, load: Load, *, device: torch.device, config: ModelConfig
     wanted = Acceleration(precision=precision, compile=config.compile)
     if wanted == Acceleration():
         return plain, Agreement(wanted)
-    if not _network_of(plain):
+    if not network_of(plain):
         if config.precision != 'auto' or config.compile != 'off':
             _logger.warning(f'{spec} has no precision or compiler to choose, it runs as it is')
         return plain, Agreement(Acceleration())
@@ -95,7 +95,7 @@ def _trusted(spec: str, load: Load, wanted: Acceleration, *, frames: Sequence[ND
         raise ModelError(f'{spec} cannot run in {wanted}: {cause}; '
                          'set model.precision to fp32') from error
     share = min(map(equal_share, truth.segmentations, answers.segmentations))
-    network = _network_of(model)
+    network = network_of(model)
     # a compiler that failed has left the network without it
     agreement = Agreement(network.acceleration if network else wanted, share=share,
                           speed=truth.seconds / answers.seconds)
@@ -106,12 +106,6 @@ def _trusted(spec: str, load: Load, wanted: Acceleration, *, frames: Sequence[ND
         raise ModelError(f'{spec} in {wanted} is {agreement.speed:.2f} times as fast as in fp32')
     _logger.info(f'{spec} in {agreement}')
     return model, agreement
-
-
-def _network_of(model: Model) -> AcceleratedNetwork | None:
-    """Return what a model has accelerated; a file that the user brings runs as it is."""
-    network = getattr(model, 'network', None)
-    return network if isinstance(network, AcceleratedNetwork) else None
 
 
 def _answers(model: Model, frames: Sequence[NDArray[np.uint8]]) -> _Answers:

@@ -87,6 +87,11 @@ class Pipeline:
         return classes
 
     @property
+    def loaded(self) -> tuple[Model, ...]:
+        """Return the models, in the order of the results that merge takes."""
+        return tuple(part.model for part in self._parts)
+
+    @property
     def modes(self) -> Mapping[str, str]:
         """Return spec -> how it runs: precision, compiler, agreement with fp32."""
         return {part.spec: str(part.agreement) for part in self._parts}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`seg_ros`: evaluate, segment, models, parameters."""
+"""`seg_ros`: evaluate, segment, benchmark, models, parameters."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells count
 _DESCRIPTION = """Segment images without ROS, with the pipeline that the node runs.
 
   seg_ros evaluate --images DIR --labels DIR    how well a model does on labelled images
-  seg_ros segment --video FILE --out DIR        pictures and label images of your own files"""
+  seg_ros segment --video FILE --out DIR        pictures and label images of your own files
+  seg_ros benchmark                             how long each stage of a frame takes here"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,6 +58,7 @@ def _parser() -> ArgumentParser:
     commands = parser.add_subparsers(title='commands', required=True, metavar='COMMAND')
     _add_evaluate(commands.add_parser('evaluate', help='mIoU, IoU by class and frames a second'))
     _add_segment(commands.add_parser('segment', help='overlays and label images of your files'))
+    _add_benchmark(commands.add_parser('benchmark', help='milliseconds of each stage, memory'))
     models = commands.add_parser('models', help='list what can be run, with licence and size')
     models.set_defaults(run=_run_models)
     parameters = commands.add_parser('parameters', help="print the node's parameters in Markdown")
@@ -97,6 +99,16 @@ def _add_segment(parser: ArgumentParser) -> None:
     parser.set_defaults(run=_run_segment)
 
 
+def _add_benchmark(parser: ArgumentParser) -> None:
+    """Declare what `benchmark` takes."""
+    parser.description = 'Time the stages of a frame, on rendered street frames in this process.'
+    parser.add_argument('--size', default='640x480', metavar='WxH', help='of the frames')
+    parser.add_argument('--frames', type=int, default=100, help='counted frames')
+    parser.add_argument('--json', metavar='FILE', help='write the figures there too')
+    _add_model(parser)
+    parser.set_defaults(run=_run_benchmark)
+
+
 def _add_model(parser: ArgumentParser) -> None:
     """Declare which model runs, and how."""
     parser.add_argument('--model', default='street_tiny', help='see `seg_ros models`')
@@ -118,6 +130,10 @@ def _run_evaluate(options: Namespace) -> int:
 
 def _run_segment(options: Namespace) -> int:
     return import_module('seg_ros.tools.segment').run(options)
+
+
+def _run_benchmark(options: Namespace) -> int:
+    return import_module('seg_ros.tools.benchmark').run(options)
 
 
 def _run_models(options: Namespace) -> int:
