@@ -8,7 +8,7 @@ IMAGES ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench train picture readme lock clean
+.PHONY: help setup demo test fuzz soak lint bench train picture readme lock clean
 
 help:  ## show what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -22,6 +22,12 @@ demo: setup  ## segment a synthetic street, or VIDEO=file, or IMAGES=folder, int
 
 test: setup  ## run the tests (ARGS='-k word' chooses)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+fuzz: setup  ## run the fault matrix with full counts, or go on with it (ARGS='V1 K2' chooses)
+	@$(BIN)/python -m faults $(ARGS)
+
+soak: setup  ## run an hour at 30 Hz with bad frames in it, alone on the machine
+	@$(BIN)/python -m faults S1 $(ARGS)
 
 lint: setup  ## check style and types
 	@$(BIN)/ruff check .

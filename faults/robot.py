@@ -52,6 +52,11 @@ class Process:
         """Return what it has printed so far."""
         return self.log.read_text()
 
+    def rss_mb(self) -> float:
+        """Return its resident memory."""
+        pages = int(Path(f'/proc/{self.popen.pid}/statm').read_text().split()[1])
+        return pages * os.sysconf('SC_PAGE_SIZE') / 1e6
+
     def end(self, number: int = signal.SIGINT, *, timeout_s: float = 10.0) -> int:
         """Send a signal and return the exit code."""
         if self.popen.poll() is None:
@@ -75,14 +80,15 @@ class Launcher:
     def __call__(self, executable: str, /, *arguments: str,
                  parameters: dict[str, Any] | None = None,
                  environment: dict[str, str] | None = None) -> Process:
-        """Start an executable with parameters."""
+        """Start an executable, or one with arguments of its own, with parameters."""
+        first, *rest = executable.split()
         ros_arguments = list(arguments)
         for name, value in (parameters or {}).items():
             ros_arguments += ['-p', f'{name}:={_yaml(value)}']
-        log = self._folder / f'{executable}_{len(self._processes)}.log'
+        log = self._folder / f'{(rest or [first])[-1]}_{len(self._processes)}.log'
         with log.open('w') as stream:
             popen = subprocess.Popen(
-                [BIN / executable, '--ros-args', *ros_arguments], stdout=stream,
+                [BIN / first, *rest, '--ros-args', *ros_arguments], stdout=stream,
                 stderr=subprocess.STDOUT, text=True, env=ros_environment(self._domain)
                 | (environment or {}))
         self._processes.append(Process(popen=popen, log=log))

@@ -12,17 +12,19 @@ from typing import Any
 import cv2
 
 from seg_ros.core.config import parameter_table
+from seg_ros.ros.codes import codes_table
 
 ROOT = Path(__file__).resolve().parent.parent
 _PICTURE_WIDTH = 1500  # pixels
 
 
-PAGES = ('README.md', 'docs/street_tiny.md')
+PAGES = ('README.md', 'docs/street_tiny.md', 'docs/reliability.md')
 
 
 def generated(page: str) -> str:
     """Return a page's text with its generated parts as they should be."""
-    parts = {'parameters': parameter_table(), 'figures': figures(),
+    parts = {'parameters': parameter_table(), 'codes': codes_table(), 'faults': _faults(),
+             'figures': figures(),
              'quality': _by_class(_report('street_tiny'))}
     for name, text in parts.items():
         block = re.compile(rf'(<!-- {name} -->\n).*?(<!-- /{name} -->)', re.DOTALL)
@@ -99,6 +101,18 @@ def _identity(report: dict[str, Any]) -> str:
     lines += [f'| {rate} | {row["idf1"]:.3f} | {row["hota"]:.3f} | '
               f'{row["switches_per_1000"]:.1f} | {row["update_ms_p50"]:.1f} |'
               for rate, row in report.items()]
+    return '\n'.join(lines)
+
+
+def _faults() -> str:
+    """Return what the fault matrix came to."""
+    lines = ['| line | fault | tried | passed | figures | seconds |', '|---|---|---|---|---|---|']
+    for name, row in _report('faults').items():
+        full = '' if row['count'] >= row['full_count'] \
+            else f' (count {row["count"]} of {row["full_count"]})'
+        figures = '; '.join(f'{key} {value}' for key, value in row['figures'].items())
+        lines.append(f'| {name} | {row["fault"]} | {row["tried"]}{full} | {row["passed"]} | '
+                     f'{figures} | {row["seconds"]:.0f} |')
     return '\n'.join(lines)
 
 

@@ -70,13 +70,24 @@ class Diagnostics:
         # steady: with use_sim_time and no /clock, a ROS timer would never fire
         node.create_timer(_TICK_S, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
+    def publish(self) -> None:
+        """Publish what is true now, as before an end."""
+        health = self._look()
+        self._publish(health, self._verdicts(health))
+
     def _tick(self) -> None:
         health = self._look()
-        verdicts = [_verdict(health, camera, self._told.get(camera.camera, _Told()))
-                    for camera in health.cameras]
+        verdicts = self._verdicts(health)
         self._ticks += 1
-        if self._ticks % _TICKS and not self._is_worse(health, verdicts):
-            return
+        if self._ticks % _TICKS == 0 or self._is_worse(health, verdicts):
+            self._publish(health, verdicts)
+
+    def _verdicts(self, health: Health) -> list[Event]:
+        """Return the verdict on each camera."""
+        return [_verdict(health, camera, self._told.get(camera.camera, _Told()))
+                for camera in health.cameras]
+
+    def _publish(self, health: Health, verdicts: Sequence[Event]) -> None:
         array = DiagnosticArray(status=[
             self._status(health, camera, verdict)
             for camera, verdict in zip(health.cameras, verdicts, strict=True)])

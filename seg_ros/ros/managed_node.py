@@ -13,6 +13,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from seg_ros.models.contract import ModelError
 
 Prepared = TypeVar('Prepared')
+_SUCCESS, _ERROR = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.ERROR
 
 
 class ManagedNode(LifecycleNode, Generic[Prepared]):
@@ -69,37 +70,42 @@ class ManagedNode(LifecycleNode, Generic[Prepared]):
         self._begin_preparation()
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Run `configure`."""
-        return self._attempt('configure', self._configure)
+        """Run `configure`; a failure leaves nothing behind."""
+        return self._attempt('configure', self._configure, undo=self.release)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Run `activate`."""
-        return self._attempt('activate', self.activate)
+        """Run `activate`; a failure leaves nothing behind."""
+        return self._attempt('activate', self.activate, undo=self.deactivate)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Run `deactivate`."""
-        return self._attempt('deactivate', self.deactivate)
+        """Run `deactivate`; a failure leads through `on_error` to unconfigured."""
+        return self._attempt('deactivate', self.deactivate, failure=_ERROR)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Run `release`."""
-        return self._attempt('cleanup', self.release)
+        """Run `release`; a failure leads through `on_error` to unconfigured."""
+        return self._attempt('cleanup', self.release, failure=_ERROR)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Run `release`."""
-        return self._attempt('shutdown', self.release)
+        """Run `release`; the node is finalized even where that fails."""
+        return self._attempt('shutdown', self.release, failure=_SUCCESS)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Run `release`, back to unconfigured."""
-        return self._attempt('error handling', self.release)
+        return self._attempt('error handling', self.release, failure=_SUCCESS)
 
-    def _attempt(self, name: str, action: Callable[[], None]) -> TransitionCallbackReturn:
-        """Run a transition's work; a failure is one sentence."""
+    def _attempt(self, name: str, action: Callable[[], None], *,
+                 undo: Callable[[], None] | None = None,
+                 failure: TransitionCallbackReturn = TransitionCallbackReturn.FAILURE
+                 ) -> TransitionCallbackReturn:
+        """Run a transition's work; a failure is one sentence, and undone."""
         try:
             action()
         except Exception as error:  # rclpy would swallow it without a word
             self.report(f'{name} failed: {sentence_of(error)}')
-            return TransitionCallbackReturn.FAILURE
-        return TransitionCallbackReturn.SUCCESS
+            if undo:
+                self._attempt(f'undoing {name}', undo)
+            return failure
+        return _SUCCESS
 
     def _begin_preparation(self) -> None:
         self._prepared = self.prepare()
@@ -117,9 +123,8 @@ class ManagedNode(LifecycleNode, Generic[Prepared]):
             return
         self._starts_itself = False
         unconfigured = self._state_machine.current_state[0] == State.PRIMARY_STATE_UNCONFIGURED
-        success = TransitionCallbackReturn.SUCCESS
-        if unconfigured and not (self.trigger_configure() == success
-                                 and self.trigger_activate() == success):
+        if unconfigured and not (self.trigger_configure() == _SUCCESS
+                                 and self.trigger_activate() == _SUCCESS):
             self.exit_code = 1
 
     async def _change_state(self, request: ChangeState.Request,
@@ -138,7 +143,7 @@ class ManagedNode(LifecycleNode, Generic[Prepared]):
                 await _NextTurn()
         # another request may have been served while this one waited
         if self._wanted(request) == wanted:
-            response.success = self._trigger(wanted) == TransitionCallbackReturn.SUCCESS
+            response.success = self._trigger(wanted) == _SUCCESS
         return response
 
     def _wanted(self, request: ChangeState.Request) -> int | None:

@@ -52,7 +52,9 @@ class SegmentationNode(ManagedNode[Pipeline]):
             self.start()
 
     def destroy_node(self) -> None:
-        """End the worker, then the node."""
+        """End the worker, then the node; where it gave up, diagnostics say why."""
+        if self.exit_code:
+            self._diagnostics.publish()
         self._worker.stop(timeout_s=_END_S)
         super().destroy_node()
 
