@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from seg_ros.models.contract import Model, ModelInfo, ModelOptions
 
 _HELPERS = frozenset({
-    'acceleration', 'agreement', 'contract', 'pipeline', 'postprocess', 'postprocess_queries',
-    'weights'})
+    'acceleration', 'agreement', 'contract', 'hub', 'pipeline', 'postprocess',
+    'postprocess_queries', 'weights'})
 
 
 def families() -> tuple[str, ...]:

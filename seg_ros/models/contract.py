@@ -60,6 +60,7 @@ class ModelOptions:
     """What a user may ask of a model."""
 
     device: torch.device = torch.device('cpu')
+    task: Task | None = None  # what the answer is for; None = the most that the model serves
     confidence: bool = False  # fill Segmentation.confidence
     score_threshold: float = 0.5  # instances below it are not reported
     min_area: int = 0  # pixels; smaller instances are not reported

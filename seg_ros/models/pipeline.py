@@ -174,7 +174,7 @@ class Pipeline:
     def _options(self, task: Task, acceleration: Acceleration) -> ModelOptions:
         config = self._config
         return ModelOptions(
-            device=self.device, confidence=config.confidence, min_area=config.min_area,
+            device=self.device, task=task, confidence=config.confidence, min_area=config.min_area,
             score_threshold=config.score_threshold, overlap_threshold=config.overlap_threshold,
             weights=getattr(config, f'{task}_weights'),
             sha256=getattr(config, f'{task}_sha256'), allow_download=config.allow_download,

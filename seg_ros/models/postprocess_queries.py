@@ -20,10 +20,8 @@ from torch.nn import functional
 
 from seg_ros.core.labels import LabelSet
 from seg_ros.core.types import Segmentation, segmentation_from_map, VOID
-from seg_ros.models.contract import ModelError, ModelOptions, Task
-
-KEPT_SHARE = 0.8
-"""Panoptic: a segment is dropped if it wins less than this share of its own mask."""
+from seg_ros.models.contract import ModelOptions, Task
+from seg_ros.models.postprocess import require_finite
 
 CANDIDATES = 100
 """Instance: so many pairs of query and class are looked at, the best first."""
@@ -49,6 +47,7 @@ class QueryContract:
 
     label_set: LabelSet
     object_threshold: float = 0.8  # panoptic: queries with a lower score take no part
+    kept_share: float = 0.8  # panoptic: a segment that wins less of its own mask is dropped
     null_class: bool = True  # softmax with a null class; otherwise sigmoids, one class or several
     score_by_mask: bool = True  # an instance's score is also how sure its mask is of itself
     carried: bool = False  # a query follows its object from frame to frame: report it as slot
@@ -63,17 +62,13 @@ class QueryContract:
 
 def segment_queries(queries: Queries, *, size: tuple[int, int], task: Task,
                     contract: QueryContract, options: ModelOptions) -> Segmentation:
-    """Return the (height, width) = size answer for a task; raises ModelError.
+    """Return the (height, width) = size answer for a task; raises NotFiniteError.
 
     Panoptic: Cheng et al. 2021, "Mask2Former", with EoMT's rule that a pixel below one half of its
     owner's mask is void. Instance: Mask2Former's pairs of query and class, overlaps settled by
     score as in Kirillov et al. 2019. Semantic: Cheng et al. 2021, "MaskFormer", section 3.4.
-    Logits that are not finite are refused.
     """
-    sums = torch.stack((queries.class_logits.float().sum(), queries.mask_logits.float().sum()))
-    if not torch.isfinite(sums).all():
-        raise ModelError('the network computed values that are not finite: '
-                         'its weights or the device are damaged')
+    require_finite((queries.class_logits, queries.mask_logits), model='the network')
     solve = {Task.PANOPTIC: _panoptic, Task.INSTANCE: _instance, Task.SEMANTIC: _semantic}[task]
     return solve(queries, make_grid(queries, size), contract, options)
 
@@ -307,7 +302,7 @@ def _panoptic(queries: Queries, grid: Grid, contract: QueryContract, options: Mo
     solid = found.best >= (0.5 * scores)[found.owner.flatten()].view(grid.size)
     codes = 2 * found.owner + solid
     counts = torch.bincount(codes.flatten(), minlength=2 * len(rows)).view(-1, 2)
-    kept = _large_enough(counts.cpu().numpy(), found.areas.cpu().numpy())
+    kept = _large_enough(counts.cpu().numpy(), found.areas.cpu().numpy(), contract.kept_share)
     return _published(codes, found.best, _Segments(
         kept=kept, class_ids=class_ids[rows].cpu().numpy().astype(np.uint8),
         scores=scores.cpu().numpy(), rows=rows.cpu().numpy()), contract, options)
@@ -320,13 +315,14 @@ def _is_object(queries: Queries, contract: QueryContract) -> torch.Tensor:
     return torch.isin(best, torch.tensor(used, device=best.device))
 
 
-def _large_enough(counts: NDArray[np.int64], areas: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return (K,): wins enough of its own (K,) area, and a solid pixel; counts (K, 2) won pixels.
+def _large_enough(won: NDArray[np.int64], areas: NDArray[np.int64], kept_share: float
+                  ) -> NDArray[np.bool_]:
+    """Return (K,): has a solid pixel, and wins enough of the (K,) area of its mask.
 
-    The last axis of counts is below and at least one half of the mask.
+    won is (K, 2): pixels where the owner's mask is below one half, and where it is not.
     """
-    share = counts.sum(axis=1) / np.maximum(areas, 1)
-    return (counts[:, 1] > 0) & (share >= KEPT_SHARE)
+    share = won.sum(axis=1) / np.maximum(areas, 1)
+    return (won[:, 1] > 0) & (share >= kept_share)
 
 
 @dataclass(frozen=True, eq=False)

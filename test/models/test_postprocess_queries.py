@@ -14,7 +14,7 @@ from torch.nn import functional
 from seg_ros.core.labels import LabelSet
 from seg_ros.core.types import tight_boxes, VOID
 from seg_ros.models import postprocess_queries
-from seg_ros.models.contract import ModelError, ModelOptions, Task
+from seg_ros.models.contract import ModelOptions, NotFiniteError, Task
 from seg_ros.models.postprocess_queries import (
     find_owners,
     make_axis,
@@ -332,7 +332,7 @@ def test_classes_that_the_label_set_lacks_are_not_seen():
 def test_logits_that_are_not_finite_are_no_label(value, part):
     scene = scene_of([CAR], ['#.'])
     getattr(scene, part).view(-1)[0] = value
-    with pytest.raises(ModelError, match='not finite'):
+    with pytest.raises(NotFiniteError, match='not finite'):
         answered(scene, Task.PANOPTIC)
 
 

@@ -1,0 +1,303 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks of transformers as models: built from bytes that were hashed, run image by image."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+import torch
+from torch import nn
+import transformers
+from transformers.utils import logging as transformers_logging
+
+from seg_ros.core.types import Segmentation
+from seg_ros.models.contract import ALL_TASKS, Model, ModelError, ModelOptions, Task
+from seg_ros.models.hub.classes import Classes, read_classes
+from seg_ros.models.hub.eomt import EomtNetwork
+from seg_ros.models.hub.preparation import Preparation, Prepared, read_preparation
+from seg_ros.models.postprocess import label_pixels, require_finite
+from seg_ros.models.postprocess_queries import Queries, QueryContract, segment_queries
+from seg_ros.models.weights import ModelFolder, parse_tensors, read_file, refuse
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of network of transformers, by the `model_type` of its config."""
+
+    network: str  # name of its class
+    processor: str  # name of its image processor's class
+    has_queries: bool = True
+    null_class: bool = True  # queries: softmax with a null class, else sigmoids
+    all_things: bool = False  # finds nothing that is not countable
+    is_eomt: bool = False
+
+
+KINDS = {
+    'segformer': Kind('SegformerForSemanticSegmentation', 'SegformerImageProcessor',
+                      has_queries=False),
+    'upernet': Kind('UperNetForSemanticSegmentation', 'SegformerImageProcessor',
+                    has_queries=False),
+    'rf_detr': Kind('RfDetrForInstanceSegmentation', 'RfDetrImageProcessor',
+                    null_class=False, all_things=True),
+    'maskformer': Kind('MaskFormerForInstanceSegmentation', 'MaskFormerImageProcessor'),
+    'mask2former': Kind('Mask2FormerForUniversalSegmentation', 'Mask2FormerImageProcessor'),
+    'oneformer': Kind('OneFormerForUniversalSegmentation', 'OneFormerImageProcessor'),
+    'eomt': Kind('EomtForUniversalSegmentation', 'EomtImageProcessor', is_eomt=True),
+    'eomt_dinov3': Kind('EomtDinov3ForUniversalSegmentation', 'EomtImageProcessor', is_eomt=True),
+    'videomt': Kind('VideomtForUniversalSegmentation', 'VideomtVideoProcessor', is_eomt=True),
+}
+
+
+def build(name: str, folder: Path, content: ModelFolder, options: ModelOptions) -> Model:
+    """Return the model of a folder that was read; raises ModelError."""
+    spec = f'huggingface/{name}'
+    config = _setting(content, ('config.json',), spec)
+    kind = KINDS.get(config.get('model_type', ''))
+    if kind is None:
+        refuse(spec, f'its model_type is {config.get("model_type")!r}, expected one of '
+                     f'{", ".join(sorted(KINDS))}')
+    try:
+        settings = getattr(transformers, kind.network).config_class.from_dict(config)
+        classes = read_classes(config, channels=settings.num_labels, all_things=kind.all_things)
+        return _model(_Parts(
+            spec=spec, kind=kind, network=_network(kind, settings, content, options, spec),
+            sha256=content.sha256, classes=classes,
+            preparation=_preparation(kind, content, settings, spec)), folder, options)
+    except ModelError:
+        raise
+    except (AttributeError, ImportError, KeyError, OSError, RuntimeError, TypeError, ValueError
+            ) as error:
+        refuse(spec, f'{type(error).__name__}: {error}')
+
+
+@dataclass(frozen=True, eq=False)
+class _Parts:
+    """What a model is put together from."""
+
+    spec: str
+    kind: Kind
+    network: Any  # a model of transformers
+    classes: Classes
+    preparation: Preparation
+    sha256: str
+
+
+def _model(parts: _Parts, folder: Path, options: ModelOptions) -> Model:
+    """Return the class of model that runs a kind."""
+    if not parts.kind.has_queries:
+        return SemanticModel(parts, options)
+    if parts.kind.network.startswith('Videomt'):
+        return StreamingModel(parts, options, EomtNetwork(parts.network))
+    if parts.kind.is_eomt:
+        return QueryModel(parts, options, EomtNetwork(parts.network))
+    if parts.kind.network.startswith('OneFormer'):
+        return QueryModel(parts, options, _OneFormer(parts.network, _task_tokens(folder)))
+    return QueryModel(parts, options, _ByName(parts.network))
+
+
+def _setting(content: ModelFolder, names: Sequence[str], spec: str) -> dict[str, Any]:
+    """Return the first of some JSON files that a folder has."""
+    for name in names:
+        if isinstance(content.settings.get(name), dict):
+            return dict(content.settings[name])
+    refuse(spec, f'it has no {" or ".join(names)}')
+
+
+def _network(kind: Kind, settings: Any, content: ModelFolder, options: ModelOptions, spec: str
+             ) -> Any:
+    """Return the network with its weights, on the device; raises ModelError."""
+    tensors = parse_tensors(read_file(options.weights)) if options.weights else content.tensors
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        network, report = getattr(transformers, kind.network).from_pretrained(
+            None, config=settings, state_dict=dict(tensors), dtype=torch.float32,
+            output_loading_info=True, ignore_mismatched_sizes=True)
+    finally:
+        if bars:
+            transformers_logging.enable_progress_bar()
+    wrong = sorted(map(str, (*report['missing_keys'], *report['mismatched_keys'])))
+    if wrong:
+        refuse(options.weights or spec, f'{len(wrong)} tensors are missing or have another shape, '
+                                        f'such as {wrong[0]}')
+    return network.eval().requires_grad_(False).to(options.device)
+
+
+def _preparation(kind: Kind, content: ModelFolder, settings: Any, spec: str) -> Preparation:
+    """Return how images are made into pixels."""
+    steps = _setting(
+        content, ('preprocessor_config.json', 'video_preprocessor_config.json',
+                  'processor_config.json'), spec)
+    # processors of images with text keep the image's part below a name
+    steps = steps.get('image_processor', steps)
+    # OneFormer's would fetch the names of the classes, which the config has
+    steps.pop('class_info_file', None)
+    processor = getattr(transformers, kind.processor).from_dict(steps)
+    return read_preparation(
+        processor, patch=settings.patch_size if kind.is_eomt else 1,
+        pads_pixels=kind.is_eomt, rounds=kind.network != 'RfDetrForInstanceSegmentation')
+
+
+class _HubModel:
+    """What all of them share; one image at a time: one image must have one answer."""
+
+    def __init__(self, parts: _Parts, options: ModelOptions) -> None:
+        """Take over the parts."""
+        self.spec = parts.spec
+        self.label_set = parts.classes.label_set
+        self.sha256 = parts.sha256
+        self.options = options
+        self.preparation = parts.preparation
+
+    @torch.inference_mode()
+    def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Segmentation]:
+        """Segment (H, W, 3) uint8 RGB images, each at its own size; raises ModelError."""
+        return [self._segment(image) for image in images]
+
+    def _segment(self, image: NDArray[np.uint8]) -> Segmentation:
+        raise NotImplementedError
+
+    def _prepare(self, image: NDArray[np.uint8]) -> Prepared:
+        if not image.size:
+            raise ModelError(f'{self.spec} got an image of {image.shape[1]}x{image.shape[0]}, '
+                             'expected pixels')
+        return self.preparation.apply(image, self.options.device)
+
+
+class SemanticModel(_HubModel):
+    """SegFormer, UperNet: one logit a class."""
+
+    tasks = frozenset({Task.SEMANTIC})
+
+    def __init__(self, parts: _Parts, options: ModelOptions) -> None:
+        """Take over the parts."""
+        super().__init__(parts, options)
+        self.network = parts.network
+        self._channels = torch.tensor(parts.classes.used, device=options.device)
+        self._ids = torch.arange(len(self.label_set), dtype=torch.uint8, device=options.device)
+
+    def _segment(self, image: NDArray[np.uint8]) -> Segmentation:
+        logits = self.network(pixel_values=self._prepare(image).pixels).logits
+        require_finite([logits], model=self.spec)
+        return label_pixels(logits[0, self._channels], size=image.shape[:2],
+                            class_table=self._ids, options=self.options)
+
+
+class _ByName(nn.Module):
+    """The logits of MaskFormer, Mask2Former and RF-DETR-Seg, by whatever name."""
+
+    def __init__(self, network: Any) -> None:
+        """Take over the network."""
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixels: torch.Tensor, task: Task) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return (N, Q, h, w) mask logits and (N, Q, C) class logits."""
+        answer = self.network(pixel_values=pixels)
+        if 'pred_masks' in answer:
+            return answer.pred_masks, answer.logits
+        return answer.masks_queries_logits, answer.class_queries_logits
+
+
+class _OneFormer(nn.Module):
+    """The logits of OneFormer, which is told its task."""
+
+    def __init__(self, network: Any, tokens: dict[Task, torch.Tensor]) -> None:
+        """Take over the network and the (1, n) tokens of each task's sentence."""
+        super().__init__()
+        self.network = network
+        self._tokens = {task: token.to(network.device) for task, token in tokens.items()}
+
+    def forward(self, pixels: torch.Tensor, task: Task) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return (N, Q, h, w) mask logits and (N, Q, C) class logits."""
+        answer = self.network(pixel_values=pixels, task_inputs=self._tokens[task])
+        return answer.masks_queries_logits, answer.class_queries_logits
+
+
+def _task_tokens(folder: Path) -> dict[Task, torch.Tensor]:
+    """Return the tokens of the sentence that tells OneFormer its task."""
+    tokenizer = transformers.CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    # the network reads token numbers as they are, zeros behind the sentence
+    tokens = {task: tokenizer(f'the task is {task}', padding='max_length', truncation=True,
+                              max_length=77, return_tensors='pt') for task in Task}
+    return {task: text['input_ids'] * text['attention_mask'] for task, text in tokens.items()}
+
+
+class QueryModel(_HubModel):
+    """EoMT, MaskFormer and its heirs, RF-DETR-Seg: queries with a class and a mask each."""
+
+    def __init__(self, parts: _Parts, options: ModelOptions, network: nn.Module) -> None:
+        """Take over the parts; `network` gives the logits of masks and classes."""
+        super().__init__(parts, options)
+        self.network = network
+        self.tasks = _tasks(self.spec, parts)
+        self.contract = QueryContract(
+            self.label_set, null_class=parts.kind.null_class, used=parts.classes.used,
+            score_by_mask=parts.kind.null_class, carried=isinstance(self, StreamingModel))
+
+    @property
+    def task(self) -> Task:
+        """Return what the answer is for."""
+        most = (Task.PANOPTIC, Task.INSTANCE, Task.SEMANTIC)
+        return self.options.task or next(task for task in most if task in self.tasks)
+
+    def _segment(self, image: NDArray[np.uint8]) -> Segmentation:
+        prepared = self._prepare(image)
+        if isinstance(self.network, EomtNetwork):
+            found = self.network(prepared.pixels)
+            return self._settle(image, prepared, found.masks, found.classes)
+        return self._settle(image, prepared, *self.network(prepared.pixels, self.task))
+
+    def _settle(self, image: NDArray[np.uint8], prepared: Prepared, masks: torch.Tensor,
+                classes: torch.Tensor) -> Segmentation:
+        """Return the answer of the (1, Q, ...) logits of one image."""
+        height, width = image.shape[:2]
+        return segment_queries(
+            Queries(classes[0], masks[0], extent=prepared.extent(masks.shape[2:])),
+            size=(height, width), task=self.task, contract=self.contract, options=self.options)
+
+
+def _tasks(spec: str, parts: _Parts) -> frozenset[Task]:
+    """Return what can be answered: without things nothing can be counted."""
+    if parts.kind.all_things:
+        return frozenset({Task.INSTANCE})
+    if parts.classes.label_set.things:
+        return ALL_TASKS
+    _logger.warning('%s does not say which of its classes are things, so it is semantic only; '
+                    'list their names as "things" in its config.json', spec)
+    return frozenset({Task.SEMANTIC})
+
+
+class StreamingModel(QueryModel):
+    """VidEoMT: each frame of a stream starts from the queries that the last one left."""
+
+    def __init__(self, parts: _Parts, options: ModelOptions, network: nn.Module) -> None:
+        """Take over the parts; no stream has begun."""
+        super().__init__(parts, options, network)
+        self._carried: dict[str, torch.Tensor] = {}
+
+    @torch.inference_mode()
+    def predict_streams(self, images: Sequence[NDArray[np.uint8]], streams: Sequence[str]
+                        ) -> list[Segmentation]:
+        """Segment the next image of each stream; raises ModelError."""
+        return [self._next(image, stream)
+                for image, stream in zip(images, streams, strict=True)]
+
+    def forget(self, stream: str) -> None:
+        """Let the next image of a stream be its first."""
+        self._carried.pop(stream, None)
+
+    def _next(self, image: NDArray[np.uint8], stream: str) -> Segmentation:
+        prepared = self._prepare(image)
+        found = self.network(prepared.pixels, self._carried.get(stream))
+        answer = self._settle(image, prepared, found.masks, found.classes)
+        # only now: logits that are not finite must not be carried
+        self._carried[stream] = found.queries
+        return answer
