@@ -21,7 +21,7 @@ from seg_ros.models.postprocess_queries import Queries, segment_queries
 SQUARE = (tiny_hub.SIZE, tiny_hub.SIZE)
 WIDE = (90, 160)
 QUERY_KINDS = sorted(set(tiny_hub.KINDS) - {'segformer', 'upernet'})
-EOMT_KINDS = ['eomt', 'eomt_masked', 'eomt_dinov3', 'videomt']
+EOMT_KINDS = ['eomt', 'eomt_masked', 'eomt_dinov3']
 CAR, PERSON = tiny_hub.NAMES.index('car'), tiny_hub.NAMES.index('person')
 
 
@@ -126,8 +126,7 @@ def test_logits_are_those_of_the_librarys_forward(kind, saved, library, processo
     _, classes, masks = library_logits(library(kind), inputs)
     model = loaded(saved(kind))
     with torch.inference_mode():
-        found = model.network(pixels_of(inputs)) if kind in EOMT_KINDS \
-            else model.network(pixels_of(inputs), Task.PANOPTIC)
+        found = model._logits(pixels_of(inputs))
     torch.testing.assert_close(found[0][0], masks, atol=1e-3, rtol=1e-3)
     torch.testing.assert_close(found[1][0], classes, atol=1e-3, rtol=1e-3)
 
@@ -151,7 +150,7 @@ def easily(model):
     return model
 
 
-@pytest.mark.parametrize('kind', EOMT_KINDS[:3])
+@pytest.mark.parametrize('kind', EOMT_KINDS)
 def test_panoptic_of_eomt_is_the_librarys_where_it_resizes_once(kind, saved, library, processor):
     image = picture(SQUARE)
     outputs, *_ = library_logits(
@@ -227,9 +226,9 @@ def test_a_wide_frame_runs_wide_and_as_the_library_with_that_grid(kind, saved, l
     torch.testing.assert_close(ours.classes, theirs.class_queries_logits, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize('kind', ['eomt', 'eomt_masked', 'eomt_dinov3'])
+@pytest.mark.parametrize('kind', EOMT_KINDS)
 def test_eomt_is_one_graph_and_exports(kind, saved):
-    network = loaded(saved(kind)).network
+    network = loaded(saved(kind)).network.network
     pixels = torch.randn(1, 3, 40, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         program = torch.export.export(network, (pixels,))  # fails at a graph break or a sync
@@ -281,7 +280,7 @@ def test_weights_are_hashed_and_may_come_from_another_file(saved, tmp_path):
     assert len(model.sha256) == 64
     other = saved('eomt_masked') / 'model.safetensors'
     replaced = loaded(saved('eomt'), weights=str(other))
-    assert replaced.network.is_masked == (True, True)
+    assert replaced.network.network.is_masked == (True, True)
     with pytest.raises(ModelError, match='sha256'):
         loaded(saved('eomt'), sha256='0' * 64)
 

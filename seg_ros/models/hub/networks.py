@@ -2,7 +2,7 @@
 """Networks of transformers as models: built from bytes that were hashed, run image by image."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 import logging
 from pathlib import Path
@@ -16,6 +16,7 @@ import transformers
 from transformers.utils import logging as transformers_logging
 
 from seg_ros.core.types import Segmentation
+from seg_ros.models.acceleration import accelerate
 from seg_ros.models.contract import ALL_TASKS, Model, ModelError, ModelOptions, Task
 from seg_ros.models.hub.classes import Classes, read_classes
 from seg_ros.models.hub.eomt import EomtNetwork
@@ -98,7 +99,7 @@ def _model(parts: _Parts, folder: Path, options: ModelOptions) -> Model:
     if parts.kind.is_eomt:
         return QueryModel(parts, options, EomtNetwork(parts.network))
     if parts.kind.network.startswith('OneFormer'):
-        return QueryModel(parts, options, _OneFormer(parts.network, _task_tokens(folder)))
+        return OneFormerModel(parts, options, _OneFormer(parts.network), _task_tokens(folder))
     return QueryModel(parts, options, _ByName(parts.network))
 
 
@@ -127,7 +128,7 @@ def _network(kind: Kind, settings: Any, content: ModelFolder, options: ModelOpti
     if wrong:
         refuse(options.weights or spec, f'{len(wrong)} tensors are missing or have another shape, '
                                         f'such as {wrong[0]}')
-    return network.eval().requires_grad_(False).to(options.device)
+    return network
 
 
 def _preparation(kind: Kind, content: ModelFolder, settings: Any, spec: str) -> Preparation:
@@ -179,7 +180,7 @@ class SemanticModel(_HubModel):
     def __init__(self, parts: _Parts, options: ModelOptions) -> None:
         """Take over the parts."""
         super().__init__(parts, options)
-        self.network = parts.network
+        self.network = accelerate(parts.network, options)
         self._channels = torch.tensor(parts.classes.used, device=options.device)
         self._ids = torch.arange(len(self.label_set), dtype=torch.uint8, device=options.device)
 
@@ -198,7 +199,7 @@ class _ByName(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, pixels: torch.Tensor, task: Task) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (N, Q, h, w) mask logits and (N, Q, C) class logits."""
         answer = self.network(pixel_values=pixels)
         if 'pred_masks' in answer:
@@ -209,15 +210,15 @@ class _ByName(nn.Module):
 class _OneFormer(nn.Module):
     """The logits of OneFormer, which is told its task."""
 
-    def __init__(self, network: Any, tokens: dict[Task, torch.Tensor]) -> None:
-        """Take over the network and the (1, n) tokens of each task's sentence."""
+    def __init__(self, network: Any) -> None:
+        """Take over the network."""
         super().__init__()
         self.network = network
-        self._tokens = {task: token.to(network.device) for task, token in tokens.items()}
 
-    def forward(self, pixels: torch.Tensor, task: Task) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return (N, Q, h, w) mask logits and (N, Q, C) class logits."""
-        answer = self.network(pixel_values=pixels, task_inputs=self._tokens[task])
+    def forward(self, pixels: torch.Tensor, tokens: torch.Tensor
+                ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return (N, Q, h, w) mask logits and (N, Q, C) class logits; tokens are (1, n)."""
+        answer = self.network(pixel_values=pixels, task_inputs=tokens)
         return answer.masks_queries_logits, answer.class_queries_logits
 
 
@@ -236,7 +237,7 @@ class QueryModel(_HubModel):
     def __init__(self, parts: _Parts, options: ModelOptions, network: nn.Module) -> None:
         """Take over the parts; `network` gives the logits of masks and classes."""
         super().__init__(parts, options)
-        self.network = network
+        self.network = accelerate(network, options)
         self.tasks = _tasks(self.spec, parts)
         self.contract = QueryContract(
             self.label_set, null_class=parts.kind.null_class, used=parts.classes.used,
@@ -250,10 +251,13 @@ class QueryModel(_HubModel):
 
     def _segment(self, image: NDArray[np.uint8]) -> Segmentation:
         prepared = self._prepare(image)
-        if isinstance(self.network, EomtNetwork):
-            found = self.network(prepared.pixels)
-            return self._settle(image, prepared, found.masks, found.classes)
-        return self._settle(image, prepared, *self.network(prepared.pixels, self.task))
+        masks, classes = self._logits(prepared.pixels)
+        return self._settle(image, prepared, masks, classes)
+
+    def _logits(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the (1, Q, h, w) mask and (1, Q, C) class logits."""
+        masks, classes, *_ = self.network(pixels)
+        return masks, classes
 
     def _settle(self, image: NDArray[np.uint8], prepared: Prepared, masks: torch.Tensor,
                 classes: torch.Tensor) -> Segmentation:
@@ -273,6 +277,20 @@ def _tasks(spec: str, parts: _Parts) -> frozenset[Task]:
     _logger.warning('%s does not say which of its classes are things, so it is semantic only; '
                     'list their names as "things" in its config.json', spec)
     return frozenset({Task.SEMANTIC})
+
+
+class OneFormerModel(QueryModel):
+    """OneFormer: the network hears which task it is for."""
+
+    def __init__(self, parts: _Parts, options: ModelOptions, network: nn.Module,
+                 tokens: Mapping[Task, torch.Tensor]) -> None:
+        """Take over the parts, and the (1, n) tokens of each task's sentence."""
+        super().__init__(parts, options, network)
+        self._tokens = {task: token.to(options.device) for task, token in tokens.items()}
+
+    def _logits(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        masks, classes = self.network(pixels, self._tokens[self.task])
+        return masks, classes
 
 
 class StreamingModel(QueryModel):
@@ -298,6 +316,7 @@ class StreamingModel(QueryModel):
         prepared = self._prepare(image)
         found = self.network(prepared.pixels, self._carried.get(stream))
         answer = self._settle(image, prepared, found.masks, found.classes)
-        # only now: logits that are not finite must not be carried
-        self._carried[stream] = found.queries
+        # only now: logits that are not finite must not be carried; a copy, because what a
+        # compiled network answers is overwritten by its next call
+        self._carried[stream] = found.queries.clone()
         return answer
