@@ -49,8 +49,8 @@ def find_centres(scores: torch.Tensor, *, threshold: float, stride: int, window:
     A maximum is nowhere smaller than its window of cells and at least `threshold`; at most
     `limit` of them are kept. Equal neighbours (a plateau) count once, the first in reading order.
     """
-    peak = functional.max_pool2d(scores[None], window, stride=1, padding=window // 2)[0]
-    places = ((scores == peak) & (scores >= threshold)).flatten().nonzero()[:, 0]
+    places = (scores >= threshold).flatten().nonzero()[:, 0]
+    places = places[_is_peak(scores, places, window=window)]
     order = torch.argsort(scores.flatten()[places], descending=True, stable=True)
     places = places[order[:limit]]
     height, width = scores.shape[1:]
@@ -62,6 +62,17 @@ def find_centres(scores: torch.Tensor, *, threshold: float, stride: int, window:
                    scores=scores.flatten()[places][kept])
 
 
+def _is_peak(scores: torch.Tensor, places: torch.Tensor, *, window: int) -> torch.Tensor:
+    """Return which of (K,) places in (T, h, w) scores are nowhere smaller than their window."""
+    # few places are above the threshold: their windows cost less than a maximum everywhere
+    height, width = scores.shape[1:]
+    border = window // 2
+    padded = functional.pad(scores, (border,) * 4, value=-torch.inf)
+    windows = padded.unfold(1, window, 1).unfold(2, window, 1)  # a view, (T, h, w, window, window)
+    near = windows[places // (height * width), places // width % height, places % width]
+    return near.amax(dim=(1, 2)) == scores.flatten()[places]
+
+
 def _first_of_plateau(rows: torch.Tensor, columns: torch.Tensor, things: torch.Tensor, *,
                       window: int) -> torch.Tensor:
     """Return which of (K,) maxima have no earlier one of their class within their window."""
@@ -71,23 +82,27 @@ def _first_of_plateau(rows: torch.Tensor, columns: torch.Tensor, things: torch.T
     return ~near.tril(diagonal=-1).any(dim=1)
 
 
-def group_pixels(votes: torch.Tensor, centres: Centres, *, things: int, reach: float
-                 ) -> torch.Tensor:
+def group_pixels(votes: torch.Tensor, centres: Centres, *, things: int, reach: float,
+                 asked: torch.Tensor | None = None) -> torch.Tensor:
     """Return the (things, h, w) owner of each cell, were it of that class: 0 or 1 + row.
 
     Cheng et al. 2020, "Panoptic-DeepLab", section 3.3, class by class: (2, h, w) votes say at
     which row and column, in pixels, a cell believes its object's centre to be; the nearest centre
     of the class owns the cell (the first of equals), unless it is farther than `reach` pixels.
+    `asked` (things, h, w) bool are the cells that matter, all by default; the others get 0.
     """
-    owners = torch.zeros((things, *votes.shape[1:]), dtype=torch.int64, device=votes.device)
+    owners = torch.zeros((things, votes[0].numel()), dtype=torch.int64, device=votes.device)
+    flat_votes = votes.flatten(1)
     for thing in range(things):
         members = torch.nonzero(centres.things == thing)[:, 0]
         if len(members) == 0:
             continue
-        rows, columns = centres.positions[members].T[:, :, None, None]
-        nearest, place = ((votes[0] - rows) ** 2 + (votes[1] - columns) ** 2).min(dim=0)
-        owners[thing] = torch.where(nearest <= reach ** 2, members[place] + 1, 0)
-    return owners
+        cells = slice(None) if asked is None else asked[thing].flatten().nonzero()[:, 0]
+        rows, columns = centres.positions[members].T[:, :, None]
+        own_votes = flat_votes[:, cells]
+        nearest, place = ((own_votes[0] - rows) ** 2 + (own_votes[1] - columns) ** 2).min(dim=0)
+        owners[thing, cells] = torch.where(nearest <= reach ** 2, members[place] + 1, 0)
+    return owners.view(things, *votes.shape[1:])
 
 
 def settle_overlaps(*, masks: torch.Tensor, class_ids: torch.Tensor, scores: torch.Tensor,

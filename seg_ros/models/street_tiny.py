@@ -24,6 +24,7 @@ from seg_ros.core.types import Segmentation, segmentation_from_map
 from seg_ros.models.acceleration import accelerate
 from seg_ros.models.contract import ALL_TASKS, Model, ModelError, ModelInfo, ModelOptions
 from seg_ros.models.postprocess import (
+    Centres,
     find_centres,
     group_pixels,
     pixel_of_cell,
@@ -349,9 +350,8 @@ class StreetTiny:
         classes = logits.argmax(dim=0)
         centres = find_centres(self._scores(features), threshold=self.options.score_threshold,
                                stride=STRIDE)
-        owners = group_pixels(votes_of_offsets(features.offsets[0].float()), centres,
-                              things=len(self.contract.things), reach=REACH)
-        instance_map = self._owner_of_pixel(owners, classes)
+        instance_map = self._owner_of_pixel(
+            votes_of_offsets(features.offsets[0].float()), centres, classes)
         confidence = _confidence(logits).cpu().numpy() if self.options.confidence else None
         return segmentation_from_map(
             class_map=classes.to(torch.uint8).cpu().numpy(),
@@ -364,21 +364,29 @@ class StreetTiny:
         logits = features.centres[0].float()
         return torch.sigmoid(logits * self.contract.score_scale + self.contract.score_bias)
 
-    def _owner_of_pixel(self, owners: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
-        """Return the (H, W) int32 instance map of (things, h, w) owners and (H, W) classes.
+    def _owner_of_pixel(self, votes: torch.Tensor, centres: Centres, classes: torch.Tensor
+                        ) -> torch.Tensor:
+        """Return the (H, W) int32 instance map of (2, h, w) votes and (H, W) classes.
 
         A pixel asks for the owner among the instances of its own class only, so that the two
         maps agree; stuff has none. Instances below the minimum area are taken out.
         """
-        rows = _nearest(owners.shape[1], classes.shape[0], owners.device)
-        columns = _nearest(owners.shape[2], classes.shape[1], owners.device)
-        none = torch.zeros_like(owners[:1])
-        owner = torch.cat((none, owners))[
-            self._layer_of_class[classes], rows[:, None], columns[None, :]]
+        things, (rows, columns) = len(self.contract.things), votes.shape[1:]
+        layers = self._layer_of_class[classes].flatten()
+        pixels = layers.nonzero()[:, 0]  # things cover little of a street: the rest costs nothing
+        cells = _nearest(rows, classes.shape[0], votes.device)[:, None] * columns \
+            + _nearest(columns, classes.shape[1], votes.device)
+        slots = (layers[pixels] - 1) * (rows * columns) + cells.flatten()[pixels]
+        asked = torch.zeros(things * rows * columns, dtype=torch.bool, device=votes.device)
+        asked[slots] = True
+        owners = group_pixels(votes, centres, things=things, reach=REACH,
+                              asked=asked.view(things, rows, columns))
+        owner = owners.flatten()[slots]
         if self.options.min_area > 1:
-            areas = torch.bincount(owner.flatten())
-            owner = owner * (areas >= self.options.min_area)[owner]
-        return owner.to(torch.int32)
+            owner = owner * (torch.bincount(owner) >= self.options.min_area)[owner]
+        instance_map = torch.zeros(classes.numel(), dtype=torch.int32, device=votes.device)
+        instance_map[pixels] = owner.to(torch.int32)
+        return instance_map.view(classes.shape)
 
 
 def working_size(*, height: int, width: int, trained: tuple[int, int]) -> tuple[int, int]:

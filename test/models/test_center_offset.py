@@ -48,6 +48,18 @@ def test_group_pixels_equals_the_plain_loop(rows, seed, reach):
     np.testing.assert_array_equal(owners.numpy(), expected)
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(cells, cells, st.integers(0, 2)), max_size=6),
+       st.integers(0, 2 ** 32 - 1))
+def test_cells_that_nobody_asks_for_are_left_out_and_change_no_other(rows, seed):
+    rng = np.random.default_rng(seed)
+    votes = torch.from_numpy(rng.integers(-2, 15, (2, 4, 5)).astype(np.float32))
+    asked = torch.from_numpy(rng.random((3, 4, 5)) < 0.5)
+    everywhere = group_pixels(votes, centres_of(rows), things=3, reach=8)
+    owners = group_pixels(votes, centres_of(rows), things=3, reach=8, asked=asked)
+    np.testing.assert_array_equal(owners, everywhere * asked)
+
+
 def test_without_centres_no_cell_has_an_owner():
     owners = group_pixels(torch.zeros(2, 3, 3), centres_of([]), things=2, reach=9)
     assert owners.shape == (2, 3, 3) and not owners.any()
@@ -71,6 +83,27 @@ def test_centres_are_the_maxima_of_their_own_class_map_best_first():
     assert centres.things.tolist() == [0, 0, 1]
     assert torch.allclose(centres.scores, torch.tensor([0.9, 0.8, 0.6]))
     assert centres.positions.tolist() == [[29.5, 41.5], [9.5, 13.5], [9.5, 17.5]]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2 ** 32 - 1), st.sampled_from([0.0, 0.3, 0.8]))
+def test_a_centre_is_nowhere_smaller_than_its_window(seed, threshold):
+    # few different values: plateaus are frequent
+    scores = np.random.default_rng(seed).integers(0, 6, (2, 7, 9)).astype(np.float32) / 5
+    found = find_centres(torch.from_numpy(scores), threshold=threshold, stride=1, window=3)
+    expected = set()
+    for thing, row, column in np.ndindex(scores.shape):
+        near = scores[thing, max(row - 1, 0):row + 2, max(column - 1, 0):column + 2]
+        if scores[thing, row, column] == near.max() >= threshold:
+            expected.add((thing, row, column))
+    places = {(thing, *map(int, position)) for thing, position in zip(
+        found.things.tolist(), found.positions.tolist(), strict=True)}
+    assert places <= expected
+    # what is missing is part of a plateau whose first maximum is there or is missing likewise
+    for thing, row, column in expected - places:
+        assert any(thing == other[0] and other[1:] < (row, column)
+                   and max(abs(other[1] - row), abs(other[2] - column)) <= 1
+                   for other in expected)
 
 
 def test_a_maximum_below_the_threshold_is_no_centre():

@@ -15,14 +15,21 @@ import pytest
 from safetensors.torch import load as parse
 from safetensors.torch import save
 import torch
+from torch.nn import functional
 
+from seg_ros.core.types import segmentation_from_map
+from seg_ros.models.agreement import check_frames, equal_share
 from seg_ros.models.contract import ModelError, ModelOptions
+from seg_ros.models.postprocess import find_centres, group_pixels
 from seg_ros.models.street_tiny import (
     Contract,
     load,
     MODELS,
+    REACH,
     StreetNetwork,
     StreetTiny,
+    STRIDE,
+    votes_of_offsets,
     working_size,
 )
 
@@ -156,6 +163,43 @@ def test_a_copy_of_the_weights_is_the_same_model(tmp_path, model):
 
 
 # --- predictions ---
+
+
+def plain_answer(image: np.ndarray, model: StreetTiny) -> tuple[np.ndarray, np.ndarray]:
+    """Return class map and instance map by the network as trained, whole maps and no shortcut."""
+    network = StreetNetwork(classes=11, things=3).eval()
+    network.load_state_dict(TENSORS)
+    height, width = image.shape[:2]
+    with torch.inference_mode():
+        features = network(model._prepare(image).contiguous())
+        logits = functional.interpolate(features.semantic, size=(height, width), mode='bilinear')
+        scores = torch.sigmoid(features.centres[0] * model.contract.score_scale
+                               + model.contract.score_bias)
+        centres = find_centres(scores, threshold=model.options.score_threshold, stride=STRIDE)
+        owners = group_pixels(votes_of_offsets(features.offsets[0]), centres, things=3,
+                              reach=REACH).numpy()
+    class_map = logits[0].argmax(dim=0).numpy()
+    rows = np.arange(height) * owners.shape[1] // height
+    columns = np.arange(width) * owners.shape[2] // width
+    instance_map = np.zeros((height, width), np.int32)
+    for thing, name in enumerate(model.contract.things):
+        own = owners[thing][np.ix_(rows, columns)]
+        instance_map = np.where(class_map == model.label_set.id_of(name), own, instance_map)
+    return class_map, instance_map
+
+
+@pytest.mark.parametrize('number', range(4))
+def test_the_fast_path_answers_as_the_plain_fp32_path(model, number):
+    image = check_frames('480x360')[number]
+    result = model.predict([image])[0]
+    class_map, instance_map = plain_answer(image, model)
+    # folding the normalisation in rounds otherwise: a pixel between two classes may tip over
+    assert (result.class_map == class_map).mean() > 0.9999
+    plain = segmentation_from_map(
+        class_map=class_map.astype(np.uint8), instance_map=instance_map,
+        class_ids=np.zeros(instance_map.max(), np.uint8), scores=np.zeros(instance_map.max()))
+    assert len(plain.instances) > 5
+    assert equal_share(plain, result) > 0.999
 
 
 @pytest.mark.parametrize('size', [(360, 480), (1, 1), (1, 90), (37, 53), (361, 479), (720, 540)])
