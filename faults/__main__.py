@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from dataclasses import asdict
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -25,18 +26,19 @@ def main() -> int:
     """Run what is not in the report yet; return 1 where a line failed."""
     options = _parser().parse_args()
     wanted = options.lines or [name for name in LINES if name != _ALONE]
-    report = _read()
     for name in wanted:
         count = options.count or LINES[name].many
-        if _is_done(report.get(name), count) and not options.again:
-            print(f'{name}: done before, {report[name]["passed"]} of {report[name]["tried"]}')
+        entry = _read().get(name)
+        if _is_done(entry, count) and not options.again:
+            print(f'{name}: done before, {entry["passed"]} of {entry["tried"]}')
             continue
-        report[name] = _run(LINES[name], count)
-        _write(report)
-        print(f'{name}: {report[name]["passed"]} of {report[name]["tried"]} passed in '
-              f'{report[name]["seconds"]} s, {report[name]["figures"]}', flush=True)
-        for problem in report[name]['problems']:
+        entry = _run(LINES[name], count)
+        _merge(name, entry)
+        print(f'{name}: {entry["passed"]} of {entry["tried"]} passed in {entry["seconds"]} s, '
+              f'{entry["figures"]}', flush=True)
+        for problem in entry['problems']:
             print(f'  {problem}')
+    report = _read()
     return int(any(report[name]['passed'] < report[name]['tried'] for name in wanted))
 
 
@@ -71,12 +73,15 @@ def _read() -> dict[str, Any]:
     return json.loads(REPORT.read_text()) if REPORT.exists() else {}
 
 
-def _write(report: Mapping[str, Any]) -> None:
-    """Write the report, lines in the order of the matrix, whole or not at all."""
-    ordered = {name: report[name] for name in LINES if name in report}
-    temporary = REPORT.with_suffix('.tmp')
-    temporary.write_text(json.dumps(ordered, indent=2) + '\n')
-    temporary.replace(REPORT)
+def _merge(name: str, entry: Mapping[str, Any]) -> None:
+    """Put a line's entry into the report, in the order of the matrix; others may do so too."""
+    with REPORT.with_suffix('.lock').open('w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        report = _read() | {name: entry}
+        ordered = {line: report[line] for line in LINES if line in report}
+        temporary = REPORT.with_suffix('.tmp')
+        temporary.write_text(json.dumps(ordered, indent=2) + '\n')
+        temporary.replace(REPORT)
 
 
 if __name__ == '__main__':
