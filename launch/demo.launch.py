@@ -25,6 +25,7 @@ def generate_launch_description() -> LaunchDescription:
         IncludeLaunchDescription(
             PythonLaunchDescriptionSource(
                 PathJoinSubstitution([share, 'launch', 'segmentation.launch.py'])),
+            launch_arguments={'depth': 'depth'}.items(),
         ),
         Node(
             package='rviz2',

@@ -21,11 +21,18 @@ ARGUMENTS = {
     'cameras': ('', 'names of several cameras, such as front,left; topics are below them'),
     'image': ('image', "topic of the camera image, without /compressed; below each camera's name"),
     'camera_info': ('camera_info', "topic of its CameraInfo; below each camera's name"),
+    'depth': ('', 'topic of the depth image registered to it, for the 3D outputs; empty = none'),
+    'depth_camera_info': ('', 'topic of its CameraInfo; empty = camera_info beside it'),
+    'cloud': ('', 'topic of a cloud organised as the image, instead of depth; empty = none'),
     'namespace': ('', "namespace of the node and its outputs, best the camera's"),
     'name': ('segmentation_node', 'name of the node'),
     'params_file': ('', 'YAML file with parameters of the node'),
     'log_level': ('info', 'debug, info, warn or error'),
 }
+
+# topics of the node -> the arguments that say what they are called here
+TOPICS = {'image': 'image', 'camera_info': 'camera_info', 'depth': 'depth',
+          'depth/camera_info': 'depth_camera_info', 'cloud': 'cloud'}
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -50,6 +57,12 @@ def make_node(context: LaunchContext) -> list[LifecycleNode]:
     cameras = [name.strip() for name in value['cameras'].split(',') if name.strip()]
     if cameras:
         given['cameras'] = cameras
+    topics = {topic: value[argument] for topic, argument in TOPICS.items() if value[argument]}
+    if value['depth']:
+        sibling = '/'.join([*value['depth'].split('/')[:-1], 'camera_info'])
+        topics.setdefault('depth/camera_info', sibling)
+    if value['depth'] or value['cloud']:
+        given['depth.input'] = 'image' if value['depth'] else 'cloud'
     node = LifecycleNode(
         package='seg_ros',
         executable='segmentation_node',
@@ -57,18 +70,16 @@ def make_node(context: LaunchContext) -> list[LifecycleNode]:
         namespace=value['namespace'],
         parameters=[source for source in (value['params_file'], given) if source],
         remappings=[
-            pair for name in cameras or [''] for pair in remaps(
-                f'{name}/' if name else '', image=value['image'], info=value['camera_info'])],
+            pair for name in cameras or ['']
+            for pair in remaps(f'{name}/' if name else '', topics)],
         ros_arguments=['--log-level', value['log_level']],
         output='screen',
     )
     return [node]
 
 
-def remaps(prefix: str, *, image: str, info: str) -> list[tuple[str, str]]:
+def remaps(prefix: str, topics: dict[str, str]) -> list[tuple[str, str]]:
     """Return what leads one camera's topics, all below a prefix, to the node's."""
-    return [
-        (f'{prefix}image', f'{prefix}{image}'),
-        (f'{prefix}image/compressed', f'{prefix}{image}/compressed'),
-        (f'{prefix}camera_info', f'{prefix}{info}'),
-    ]
+    image = topics['image']
+    return [(f'{prefix}{topic}', f'{prefix}{source}') for topic, source in (
+        topics | {'image/compressed': f'{image}/compressed'}).items()]

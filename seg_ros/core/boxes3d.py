@@ -69,7 +69,7 @@ def _ahead(axis: int, shift: int) -> tuple[slice, ...]:
 
 
 def fit_boxes(points: PointMap, instance_map: NDArray[np.int32], count: int) -> Boxes3D:
-    """Return the boxes of instances 1..count of an (H, W) map; those without depth have none.
+    """Return the boxes of instances 1..count, all there are in an (H, W) map, that have depth.
 
     Pixels behind an edge are left out. Of what remains, sorted by depth, a gap parts the object
     from the background that shows through it or beside it; the nearest part with enough points

@@ -67,6 +67,7 @@ class Parameter:
         return f'at least {self.minimum}' if math.isfinite(self.minimum) else ''
 
 
+MAX_GRID_CELLS = 4_000_000
 _LOADED = 'the model is loaded with it: set it before configure'
 _TRUSTED = 'anybody on the network may set parameters: give it at start'
 _CONNECTED = 'topics are made with it: set it before configure'
@@ -116,6 +117,58 @@ class ModelConfig:
     frame_size: str = _parameter(
         '640x480', 'size of the frames to come as `WIDTHxHEIGHT`: what is compiled and warmed up '
         'for at configure; others are answered as well, the first of each later', fixed=_LOADED)
+
+
+@dataclass(frozen=True)
+class DepthConfig:
+    """Parameters `depth.*`."""
+
+    input: str = _parameter(
+        'none', 'where the 3D outputs get their depth from: `depth` (an image, with '
+        '`depth/camera_info`) or `cloud` (organised as the image); none makes no 3D topics',
+        choices=('none', 'image', 'cloud'), fixed=_CONNECTED)
+    tolerance_s: float = _parameter(
+        0.02, 'how far the stamps of image and depth may be apart; 0 joins equal ones only',
+        minimum=0.0, maximum=1.0)
+    max_wait_s: float = _parameter(
+        0.3, 'how long a segmented frame waits for its depth; its 2D outputs do not wait',
+        minimum=0.0, maximum=10.0)
+    min_m: float = _parameter(0.1, 'nearer depth is invalid, metres', minimum=0.0)
+    max_m: float = _parameter(100.0, 'farther depth is invalid, metres', minimum=0.0)
+    voxel_m: float = _parameter(
+        0.05, 'side of the cubes that `obstacles` and `drivable` have one point in; 0 keeps all',
+        minimum=0.0, maximum=10.0)
+
+
+@dataclass(frozen=True)
+class GroundConfig:
+    """Parameters `ground.*`: the grid of the ground ahead of a camera without depth."""
+
+    grid: bool = _parameter(False, 'publish `drivable_grid`', fixed=_CONNECTED)
+    frame: str = _parameter(
+        'base_footprint', 'frame of `drivable_grid`: z up, the ground at z = 0', fixed=_CONNECTED)
+    pose: str = _parameter(
+        'parameters', "where the camera is: `ground.height_m` above the frame's origin, looking "
+        'along x and `ground.pitch` down, or what `tf` says',
+        choices=('parameters', 'tf'), fixed=_CONNECTED)
+    height_m: float = _parameter(
+        1.0, 'height of the camera above the ground', minimum=0.01, maximum=100.0)
+    pitch: float = _parameter(
+        0.0, 'how far the camera looks down, radians', minimum=-1.5, maximum=1.5)
+    resolution_m: float = _parameter(
+        0.1, 'side of a cell of `drivable_grid`', minimum=0.01, maximum=10.0)
+    length_m: float = _parameter(
+        12.0, 'how far `drivable_grid` reaches ahead of the camera', minimum=0.1, maximum=200.0)
+    width_m: float = _parameter(
+        12.0, 'how wide `drivable_grid` is, half on each side', minimum=0.1, maximum=200.0)
+    obstacle_depth_m: float = _parameter(
+        0.5, 'how far beyond its foot an obstacle counts; what it hides beyond that is unknown',
+        minimum=0.0, maximum=100.0)
+
+    @property
+    def cells(self) -> int:
+        """Return about how many cells the grid has."""
+        return round(self.length_m / self.resolution_m * self.width_m / self.resolution_m)
 
 
 @dataclass(frozen=True)
@@ -185,6 +238,12 @@ class Config:
     confidence: bool = _parameter(False, 'publish `semantic/confidence`')
     foreground_classes: tuple[str, ...] = _parameter(
         (), 'classes that are 1 in `foreground/image_raw`; empty means the topic is not there')
+    obstacle_classes: tuple[str, ...] = _parameter(
+        (), 'classes in the cloud `obstacles`, and obstacles in `drivable_grid`; `*` is every '
+        'pixel that no drivable class has, void too; empty means that the cloud is not there')
+    drivable_classes: tuple[str, ...] = _parameter(
+        (), 'classes in the cloud `drivable`, and drivable in `drivable_grid`; empty means that '
+        'the cloud is not there')
     detection_class_id: str = _parameter(
         'name', "what a detection's class_id holds: the class name or its number as text",
         choices=('name', 'number'))
@@ -216,6 +275,8 @@ class Config:
         fixed='it is read once, at start')
     model: ModelConfig = ModelConfig()
     tracking: TrackingConfig = TrackingConfig()
+    depth: DepthConfig = DepthConfig()
+    ground: GroundConfig = GroundConfig()
 
     def __post_init__(self) -> None:
         """Raise ValueError where values do not go together."""
@@ -228,6 +289,7 @@ class Config:
         for task in ('panoptic', 'semantic', 'instance'):
             self._check_file(task)
         _check_cameras(self.cameras)
+        _check_space(self)
         if self.ignore_masks and len(self.ignore_masks) != max(len(self.cameras), 1):
             raise ValueError(f'ignore_masks has {len(self.ignore_masks)} files, expected one for '
                              f'each of {max(len(self.cameras), 1)} cameras')
@@ -261,6 +323,26 @@ def _check_cameras(names: tuple[str, ...]) -> None:
                              'or underscores')
         if names.count(name) > 1:
             raise ValueError(f'cameras has {name!r} more than once, expected different names')
+
+
+def _check_space(config: Config) -> None:
+    """Raise ValueError where the parameters of depth and ground do not go together."""
+    depth, ground = config.depth, config.ground
+    if depth.min_m >= depth.max_m:
+        raise ValueError(f'depth.min_m is {depth.min_m} and depth.max_m is {depth.max_m}, '
+                         'expected the first to be less')
+    needs = 'ground.grid is true' if ground.grid else "obstacle_classes has '*'" \
+        if '*' in config.obstacle_classes else ''
+    if needs and not config.drivable_classes:
+        raise ValueError(f'{needs} but drivable_classes is empty, expected the classes that can '
+                         'be driven on')
+    both = sorted(set(config.obstacle_classes).intersection(config.drivable_classes))
+    if both:
+        raise ValueError(f'classes {both} are in obstacle_classes and in drivable_classes, '
+                         'expected each in one')
+    if ground.cells > MAX_GRID_CELLS:
+        raise ValueError(f'drivable_grid would have {ground.cells} cells, expected at most '
+                         f'{MAX_GRID_CELLS}: raise ground.resolution_m')
 
 
 def parse_size(text: str, *, name: str = 'output_size') -> tuple[int, int] | None:
@@ -309,7 +391,9 @@ def config_from(values: Mapping[str, object]) -> Config:
     return Config(
         **{name: value for name, value in checked.items() if '.' not in name},  # type: ignore[arg-type]
         model=ModelConfig(**_group(checked, 'model')),  # type: ignore[arg-type]
-        tracking=TrackingConfig(**_group(checked, 'tracking')))  # type: ignore[arg-type]
+        tracking=TrackingConfig(**_group(checked, 'tracking')),  # type: ignore[arg-type]
+        depth=DepthConfig(**_group(checked, 'depth')),  # type: ignore[arg-type]
+        ground=GroundConfig(**_group(checked, 'ground')))  # type: ignore[arg-type]
 
 
 def _group(values: Mapping[str, ParameterValue], group: str) -> dict[str, ParameterValue]:

@@ -60,6 +60,10 @@ class LabelSet:
             raise ValueError(f'unknown class {name!r}, expected one of {", ".join(self.names)}')
         return self.names.index(name)
 
+    def texts(self, kind: str) -> tuple[str, ...]:
+        """Return what messages call the classes, by id: their `name` or their `number`."""
+        return self.names if kind == 'name' else tuple(map(str, range(len(self))))
+
     @property
     def thing_ids(self) -> frozenset[int]:
         """Return the ids of the countable classes."""

@@ -80,7 +80,8 @@ class Pipeline:
     def classes_of(self, config: Config) -> ClassRemap:
         """Return the user's classes, or raise ValueError where a parameter does not fit them."""
         classes = remap_classes(self._fused.label_set, config.classes)
-        for name in config.foreground_classes:
+        for name in (*config.foreground_classes, *config.drivable_classes,
+                     *(name for name in config.obstacle_classes if name != '*')):
             classes.label_set.id_of(name)
         if Task.PANOPTIC in self.tasks:
             check_encoding(PanopticEncoding(config.panoptic_encoding), classes.label_set)

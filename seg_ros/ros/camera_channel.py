@@ -26,13 +26,16 @@ from seg_ros.ros.ignore_mask import IgnoreMask
 from seg_ros.ros.image_input import AnyImage, ImageInput
 from seg_ros.ros.managed_node import sentence_of
 from seg_ros.ros.messages import check_compressed, decode
+from seg_ros.ros.mounting import UnknownPoseError
 from seg_ros.ros.outputs import Outputs
+from seg_ros.ros.space import make_space, NoSpace, Segmented, Space
 from seg_ros.ros.stamps import StampWatch
 from seg_ros.ros.statistics import Event, Statistics
 
 _QUIET_S = 1.0  # at most one line about errors, and one about warnings, in this time
 _CODES = {DeviceLostError: 'failed.device_lost', NotFiniteError: 'failed.not_finite',
-          OutOfMemoryError: 'failed.memory', ModelError: 'failed.model'}
+          OutOfMemoryError: 'failed.memory', ModelError: 'failed.model',
+          UnknownPoseError: 'failed.pose'}
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +65,7 @@ class CameraChannel:
         self._ids = ids
         self._label_set: LabelSet | None = None
         self._outputs: Outputs | None = None
+        self._space: Space = NoSpace()
         self._input: ImageInput | None = None
         self._tracker: Tracker = NoTracker()
         self._stamps = StampWatch()
@@ -77,6 +81,9 @@ class CameraChannel:
         self._label_set = label_set
         self._outputs = Outputs(self._node, config, label_set=label_set, tasks=tasks,
                                 prefix=self._prefix)
+        self._space = make_space(self._node, config, label_set=label_set, tasks=tasks,
+                                 prefix=self._prefix, statistics=self.statistics, fail=self.fail,
+                                 warn=self.warn)
 
     def subscribe(self, offer: Callable[[CameraChannel, AnyImage], None]) -> None:
         """Hear the camera, with a new tracker; offer gets each image that can be read."""
@@ -86,12 +93,14 @@ class CameraChannel:
         self._input = ImageInput(
             self._node, self._config, prefix=self._prefix, on_image=self._receive,
             on_loss=lambda number: self.statistics.count('lost', number))
+        self._space.subscribe()
 
     def unsubscribe(self) -> None:
         """Hear the camera no more."""
         if self._input:
             self._input.close()
             self._input = None
+        self._space.unsubscribe()
 
     def close(self) -> None:
         """Take the topics down."""
@@ -99,12 +108,15 @@ class CameraChannel:
         if self._outputs:
             self._outputs.close()
             self._outputs = None
+        self._space.close()
+        self._space = NoSpace()
 
     def apply(self, config: Config, *, label_set: LabelSet) -> None:
         """Use a new configuration and its classes from the next frame on."""
         self._config = config
         if self._outputs:
             self._outputs.apply(config, label_set=label_set)
+        self._space.apply(config, label_set=label_set)
         self._tracker.apply(config.tracking)
         old_classes, self._label_set = self._label_set, label_set
         # tracks vote for class ids, which mean something else in another set
@@ -121,7 +133,9 @@ class CameraChannel:
         """Decode an image; None where it cannot be, which is counted."""
         try:
             with self.statistics.stage('decode'):
-                return Job(self, message, decode(message))
+                job = Job(self, message, decode(message))
+            self._space.begin(job.frame)
+            return job
         except Exception as error:  # one bad frame must not end the stream
             self.fail(error)
             return None
@@ -142,6 +156,8 @@ class CameraChannel:
         with stage('publish'):
             for publisher, output in messages:
                 publisher.publish(output)
+        self._space.publish(Segmented(header=job.message.header, frame=job.frame,
+                                      segmentation=tracked, camera_info=source.camera_info))
         self.statistics.sample('stage_ms.total', 1e3 * (time.perf_counter() - job.begun_s))
         self.statistics.count('processed')
         now = self._node.get_clock().now().nanoseconds
@@ -173,6 +189,7 @@ class CameraChannel:
             camera=self.name, statistics=self.statistics.snapshot(),
             tracks=self._tracker.counts,
             input=source.describe() if source else 'not subscribed',
+            depth=self._space.look(),
             silence_s=source.silence_s if source else 0.0,
             silence_limit_s=source.silence_limit_s(self._config.camera_timeout_s)
             if source else 0.0)
@@ -191,11 +208,13 @@ class CameraChannel:
         except BadImageError as error:
             self.fail(error)
             return
-        if not (self._config.always_run or (self._outputs and self._outputs.wanted)):
+        wanted = (self._outputs and self._outputs.wanted) or self._space.wanted
+        if not (self._config.always_run or wanted):
             self.statistics.count('unwanted')
         elif not self._is_due():
             self.statistics.count('limited')
         else:
+            self._space.expect(message.header)
             self._offer(self, message)
 
     def _is_due(self) -> bool:

@@ -27,6 +27,7 @@ class CameraHealth:
     statistics: Snapshot
     tracks: TrackCounts
     input: str  # what is subscribed and who publishes
+    depth: str  # the same of depth
     silence_s: float
     silence_limit_s: float
 
@@ -122,6 +123,7 @@ def _values(health: Health, camera: CameraHealth) -> dict[str, str]:
         **{f'model.{spec}.mode': mode for spec, mode in health.modes.items()},
         **{f'tracks.{name}': str(count) for name, count in asdict(camera.tracks).items()},
         'input': camera.input,
+        'depth': camera.depth,
         'seconds_without_image': f'{camera.silence_s:.1f}',
         **{key: str(count) for key, count in statistics.counts.items()},
         **{f'{key}.p50': f'{p50:.2f}' for key, (p50, _) in percentiles.items()},
@@ -162,4 +164,4 @@ def _failures(statistics: Snapshot) -> int:
 
 
 def _warnings(statistics: Snapshot) -> int:
-    return statistics.total('stamp.')
+    return statistics.total('stamp.', 'depth.missing')

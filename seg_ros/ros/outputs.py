@@ -100,7 +100,7 @@ class Outputs:
         wanted = [topic for topic in self._topics.values() if topic.wanted]
         overlay = None
         if any(topic.build in (_overlay, _jpeg) for topic in wanted):
-            overlay = draw_overlay(_fit(frame.image, segmentation.size), segmentation,
+            overlay = draw_overlay(fit_image(frame.image, segmentation.size), segmentation,
                                    self._label_set)
         answer = _Answer(header=header, frame=frame, segmentation=segmentation, config=config,
                          camera_info=camera_info, overlay=overlay)
@@ -117,7 +117,7 @@ class Outputs:
         """Take over configuration and classes; advertise what is new, take down what is not."""
         self._config = config
         self._label_set = label_set
-        self._foreground = _lookup(label_set, config.foreground_classes)
+        self._foreground = class_table(label_set, config.foreground_classes)
         old, self._topics = self._topics, {}
         for name, kind, build in self._offered():
             self._topics[name] = old.pop(name, None) or _Topic(
@@ -151,9 +151,9 @@ class Outputs:
             self._label_set, threshold=self._config.score_threshold, header=Header()))
 
     def _detections(self, answer: _Answer) -> Detection2DArray:
-        texts = self._label_set.names if answer.config.detection_class_id == 'name' \
-            else [str(i) for i in range(len(self._label_set))]
-        return detections_message(answer.segmentation, class_texts=texts, header=answer.header)
+        return detections_message(
+            answer.segmentation, header=answer.header,
+            class_texts=self._label_set.texts(answer.config.detection_class_id))
 
     def _foreground_image(self, answer: _Answer) -> Image:
         return answer.image(self._foreground[answer.segmentation.class_map], 'mono8')
@@ -198,7 +198,7 @@ def _camera_info(answer: _Answer) -> CameraInfo | None:
     return camera_info_for(info, width=width, height=height, header=answer.header)
 
 
-def _fit(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+def fit_image(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     """Return the image at the label image's (height, width), by nearest neighbour."""
     if image.shape[:2] == size:
         return image
@@ -206,7 +206,7 @@ def _fit(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     return image[rows][:, columns]
 
 
-def _lookup(label_set: LabelSet, names: tuple[str, ...]) -> NDArray[np.uint8]:
+def class_table(label_set: LabelSet, names: tuple[str, ...]) -> NDArray[np.uint8]:
     """Return a (256,) table: 1 for the named classes; raises ValueError for an unknown one."""
     table = np.zeros(256, np.uint8)
     table[[label_set.id_of(name) for name in names]] = 1

@@ -12,13 +12,19 @@ from seg_ros.core.config import Parameter
 from seg_ros.ros.camera import CameraNode
 from seg_ros.ros.images import image_message
 from seg_ros.ros.process import run_node
-from seg_ros.sim import Street
+from seg_ros.sim import DepthSensor, Street
 
 PARAMETERS = (
     Parameter('width', 640, 'width of the images, pixels', minimum=64, maximum=4096),
     Parameter('height', 480, 'height of the images, pixels', minimum=64, maximum=4096),
     Parameter('rate_hz', 15.0, 'frames a second', minimum=0.1, maximum=1000.0),
     Parameter('seed', 0, 'which street; every seed is another one', minimum=0),
+    Parameter(
+        'depth_sensor',
+        False,
+        'let a simulated stereo camera measure depth, with noise, holes and fattened edges; '
+        'false publishes true depth',
+    ),
     Parameter('first_frame', 0, 'frame of the street to begin with', minimum=0),
 )
 
@@ -42,13 +48,19 @@ class StreetCameraNode(CameraNode):
         self._info = self.advertise(CameraInfo, 'camera_info')
         self._image = self.advertise(Image, 'image')
         self._depth = self.advertise(Image, 'depth')
+        self._depth_info = self.advertise(CameraInfo, 'depth/camera_info')
         self._semantic = self.advertise(Image, 'truth/semantic')
         self._instance = self.advertise(Image, 'truth/instance')
         self.start(rate_hz=rate_hz)
 
     def prepare(self) -> bool:
         """Draw the next frame; a street has no end."""
-        self._frame = self._street.frame(self._index)
+        self._frame = frame = self._street.frame(self._index)
+        self._measured = frame.depth
+        if self.settings['depth_sensor']:
+            self._measured = DepthSensor().measure(
+                frame.depth, image=frame.image, camera=self._street.camera, seed=self._index
+            )
         self._index += 1
         return True
 
@@ -57,9 +69,10 @@ class StreetCameraNode(CameraNode):
         frame = self._frame
         self._camera_info.header = header
         self._info.publish(self._camera_info)
+        self._depth_info.publish(self._camera_info)
         for publisher, pixels, encoding in (
             (self._image, frame.image, 'rgb8'),
-            (self._depth, frame.depth, '32FC1'),
+            (self._depth, self._measured, '32FC1'),
             (self._semantic, frame.class_map, 'mono8'),
             (self._instance, frame.instance_map, '32SC1'),
         ):

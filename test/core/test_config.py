@@ -35,7 +35,8 @@ def test_defaults_are_valid_and_every_parameter_has_a_meaning():
 
 
 def test_every_field_is_a_parameter():
-    flat = {field.name for field in fields(Config)} - {'model', 'tracking'}
+    flat = {field.name for field in fields(Config)} \
+        - {'model', 'tracking', 'depth', 'ground'}
     assert flat == {p.name for p in PARAMETERS if '.' not in p.name}
 
 
@@ -171,3 +172,17 @@ def test_a_pin_is_a_whole_sha256_and_belongs_to_a_model():
             config_from({'panoptic_sha256': wrong})
     with pytest.raises(ValueError, match='^semantic_sha256 is .* but semantic_model is empty'):
         config_from({'semantic_sha256': 'a1' * 32})
+
+
+@pytest.mark.parametrize(('values', 'words'), [
+    ({'depth.min_m': 5.0, 'depth.max_m': 5.0}, 'expected the first to be less'),
+    ({'ground.grid': True}, 'ground.grid is true but drivable_classes is empty'),
+    ({'obstacle_classes': ['*']}, "obstacle_classes has '\\*' but drivable_classes is empty"),
+    ({'obstacle_classes': ['a', 'b'], 'drivable_classes': ['b']}, r"classes \['b'\] are in"),
+    ({'ground.resolution_m': 0.01, 'ground.length_m': 200.0, 'ground.width_m': 200.0},
+     'would have 400000000 cells'),
+    ({'depth.input': 'lidar'}, "depth.input is 'lidar'"),
+])
+def test_depth_and_ground_that_do_not_go_together_are_refused(values, words):
+    with pytest.raises(ValueError, match=words):
+        config_from(values)

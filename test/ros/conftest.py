@@ -67,6 +67,17 @@ def checkerboard_robot(module_domain: int, module_launch: Launcher) -> Iterator[
 @pytest.fixture
 def make_robot(domain: int) -> Iterator[Callable[..., Robot]]:
     """Join the test's domain with other outputs than usual."""
+    yield from robots_in(domain)
+
+
+@pytest.fixture(scope='module')
+def make_module_robot(module_domain: int) -> Iterator[Callable[..., Robot]]:
+    """Join the module's domain with other outputs than usual."""
+    yield from robots_in(module_domain)
+
+
+def robots_in(domain: int) -> Iterator[Callable[..., Robot]]:
+    """Yield what makes robots, and close them."""
     robots: list[Robot] = []
 
     def make(outputs: dict[str, type]) -> Robot:
