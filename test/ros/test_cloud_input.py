@@ -84,7 +84,11 @@ def test_an_organised_cloud_is_labelled_as_it_is(robot):
     unorganised, _ = cloud(image, width=8, height=8)
     unorganised.width, unorganised.height = 64, 1
     unorganised.row_step *= 8
-    robot.clouds.publish(unorganised)
-    robot.spin_until(lambda: any(
-        'expected an organised one' in value.value for message in robot.diagnostics
-        for status in message.status for value in status.values), what='the refusal')
+    flat, _ = cloud(image)
+    flat.fields = flat.fields[:2]
+    for message, words in ((unorganised, 'expected an organised one'),
+                           (flat, "the cloud has the fields ['x', 'y'], expected x, y and z")):
+        robot.clouds.publish(message)
+        robot.spin_until(lambda words=words: any(
+            words in value.value for array in robot.diagnostics for status in array.status
+            for value in status.values), what=f'the refusal: {words}')

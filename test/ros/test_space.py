@@ -301,6 +301,18 @@ def test_depth_in_another_frame_is_refused(robot):
     served(robot)
 
 
+def test_calibration_of_another_image_places_nothing_and_costs_no_label(robot):
+    robot.infos.publish(camera_info(robot, width=32, height=24))
+    try:
+        robot.spin_until(lambda: not _full_is_served(robot), what='the calibration is heard')
+        robot.wait_for_diagnostic('rejected.camera_info', lambda text: int(text or 0) > 0)
+        assert 'camera_info speaks of 32x24 pixels and the image has 64x48' \
+            in robot.diagnostic_values()['last_error']
+    finally:
+        robot.infos.publish(camera_info(robot))
+        robot.spin_until(lambda: _full_is_served(robot), what='the right one is heard')
+
+
 def served(robot):
     """See that a good frame has all its outputs."""
     answer = ask(robot, *image_and_depth(robot))
