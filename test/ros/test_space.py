@@ -158,10 +158,13 @@ def test_boxes_have_the_ids_of_the_instances_and_stand_where_the_depth_says(robo
 
 def test_markers_replace_those_of_the_frame_before(robot):
     image, depth = image_and_depth(robot)
-    robot.markers.clear()
     answer = ask(robot, image, depth)
-    robot.spin_until(lambda: robot.markers, what='markers')
-    first, *rest = robot.markers[-1].markers
+
+    def mine():
+        return [array.markers for array in robot.markers
+                if array.markers[0].header == image.header]
+    robot.spin_until(mine, what='markers')
+    first, *rest = mine()[0]
     assert first.action == Marker.DELETEALL
     ids = sorted(int(d.id) for d in answer.messages['instances_3d'].detections)
     assert sorted(m.id for m in rest if m.type == Marker.CUBE) == ids
@@ -320,12 +323,14 @@ def served(robot):
 
 
 def test_the_grid_needs_no_depth_and_has_ground_and_the_feet_of_obstacles(robot):
-    robot.grids.clear()
     image, _ = image_and_depth(robot)
     robot.images.publish(image)
-    robot.spin_until(lambda: robot.grids, what='a grid')
-    grid = robot.grids[-1]
-    assert (grid.header.frame_id, grid.header.stamp) == ('base_footprint', image.header.stamp)
+
+    def mine():
+        return [grid for grid in robot.grids if grid.header.stamp == image.header.stamp]
+    robot.spin_until(mine, what='a grid')
+    grid = mine()[0]
+    assert grid.header.frame_id == 'base_footprint'
     assert (grid.info.width, grid.info.height) == (120, 120)
     assert grid.info.resolution == pytest.approx(0.1)
     assert (grid.info.origin.position.x, grid.info.origin.position.y) == pytest.approx((0, -6.0))
