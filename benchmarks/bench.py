@@ -47,6 +47,14 @@ def _node(arguments: argparse.Namespace) -> dict[str, Any]:
     return {'node_cost': cost}
 
 
+def _cameras(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Measure one node with several cameras beside its model; needs ROS too."""
+    from benchmarks import camera_throughput
+    cameras = camera_throughput.measure(frames=arguments.frames)
+    print(camera_throughput.table(cameras))
+    return {'cameras': cameras}
+
+
 def _street(arguments: argparse.Namespace) -> dict[str, Any]:
     """Measure the synthetic street beside a warp."""
     from benchmarks import street_speed
@@ -66,7 +74,7 @@ def _postprocess(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 SECTIONS: Mapping[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
-    'node': _node, 'street': _street, 'postprocess': _postprocess}
+    'node': _node, 'cameras': _cameras, 'street': _street, 'postprocess': _postprocess}
 
 
 def _cost_table(size: str, figures: Mapping[str, Any]) -> str:

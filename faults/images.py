@@ -254,18 +254,19 @@ def absurd_sizes(bench: Bench, count: int) -> Result:
     for number in bench.steps(count, 'V5'):
         message = robot.image(noise(rng), **cases[number % len(cases)])
         robot.images.publish(message)
-        started = time.perf_counter()
+        started = time.thread_time()  # what others do on this machine is not in it
         try:
             check_image(message, max_pixels=MAX_PIXELS)
             tally.add(f'case {number % len(cases)} is not refused')
         except BadImageError:
-            slowest_ms = max(slowest_ms, 1e3 * (time.perf_counter() - started))
+            slowest_ms = max(slowest_ms, 1e3 * (time.thread_time() - started))
         tally.add(good(robot, noise(rng), what=f'the frame after case {number % len(cases)}'))
         tally.add('a bad image was answered' if answered(robot, message) else '')
         _forget(robot)
     grown_mb = process.rss_mb() - before_mb
     tally.add('' if grown_mb < 50 else f'memory grew by {grown_mb:.0f} MB')
-    tally.figures = {'max ms': round(slowest_ms, 3), 'RSS step MB': round(grown_mb, 1)}
+    tally.add('' if slowest_ms < 1 else f'a refusal took {slowest_ms:.1f} ms')
+    tally.figures = {'refusal max CPU ms': round(slowest_ms, 3), 'RSS step MB': round(grown_mb, 1)}
     return tally.result()
 
 
@@ -360,7 +361,8 @@ def odd_stamps(bench: Bench, count: int) -> Result:
             used |= _ids(robot.answers[key_of(message.header)])
         _forget(robot)
     for kind in ('zero', 'future', 'backwards', 'duplicate'):
-        robot.wait_for_diagnostic(f'stamp.{kind}', lambda text: int(text or 0) >= count)
+        # nothing comes before the first loop
+        robot.wait_for_diagnostic(f'stamp.{kind}', lambda text: int(text or 0) >= count - 1)
         tally.add()
     robot.set_parameters(tracking__enabled=False)  # it would steady classes of the next lines
     tally.figures = {'frames lost after a jump': lost}

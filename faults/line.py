@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, ExitStack
 from dataclasses import dataclass, field
+import os
 from pathlib import Path
 import re
 import tempfile
@@ -60,7 +61,7 @@ class Bench:
     def __init__(self, domain: int, folder: Path, stack: ExitStack) -> None:
         """Begin empty; the stack closes what is started."""
         self.folder = folder
-        self.launch = Launcher(domain, folder)
+        self.launch = Launcher(domain, folder, quiet='PYTEST_CURRENT_TEST' not in os.environ)
         self._domain = domain
         self._stack = stack
         self._shared: tuple[Process, Robot] | None = None

@@ -71,8 +71,9 @@ class Process:
 class Launcher:
     """Starts executables in one domain and ends them all."""
 
-    def __init__(self, domain: int, folder: Path) -> None:
-        """Keep where to start."""
+    def __init__(self, domain: int, folder: Path, *, quiet: bool = False) -> None:
+        """Keep where to start; quiet does not print the logs at the end."""
+        self._quiet = quiet
         self._domain = domain
         self._folder = folder
         self._processes: list[Process] = []
@@ -105,8 +106,8 @@ class Launcher:
             except subprocess.TimeoutExpired:
                 process.popen.kill()
                 process.wait(timeout_s=5.0)
-            # pytest shows it where the test failed
-            print(f'--- {process.log.name}: {process.output()[-3000:]}')
+            if not self._quiet:  # pytest shows it where the test failed
+                print(f'--- {process.log.name}: {process.output()[-3000:]}')
 
 
 def ros_environment(domain: int) -> dict[str, str]:

@@ -233,8 +233,9 @@ class CameraChannel:
         """Tell of an odd stamp; the frame is processed like any other."""
         code = self._stamps.judge(stamp, now=self._node.get_clock().now().nanoseconds)
         if code:
+            seconds, nanoseconds = divmod(stamp, 10**9)
             self.warn(Event(code, f'an image with a {code.partition(".")[2]} stamp: '
-                            f'{stamp / 1e9:.9f} s'))
+                            f'{seconds}.{nanoseconds:09d} s'))
 
     def _may_tell(self, kind: str) -> bool:
         """Return whether a line of this kind may go to the log now."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`seg_ros`: evaluate, segment, benchmark, models, parameters."""
+"""`seg_ros`: evaluate, segment, benchmark, doctor, models, parameters."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ _DESCRIPTION = """Segment images without ROS, with the pipeline that the node ru
 
   seg_ros evaluate --images DIR --labels DIR    how well a model does on labelled images
   seg_ros segment --video FILE --out DIR        pictures and label images of your own files
-  seg_ros benchmark                             how long each stage of a frame takes here"""
+  seg_ros benchmark                             how long each stage of a frame takes here
+  seg_ros doctor                                what would stop images from flowing here"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,6 +60,10 @@ def _parser() -> ArgumentParser:
     _add_evaluate(commands.add_parser('evaluate', help='mIoU, IoU by class and frames a second'))
     _add_segment(commands.add_parser('segment', help='overlays and label images of your files'))
     _add_benchmark(commands.add_parser('benchmark', help='milliseconds of each stage, memory'))
+    doctor = commands.add_parser('doctor', help='what would stop images from flowing here')
+    doctor.add_argument('--seconds', type=float, default=3.0, metavar='S',
+                        help='how long image topics are listened to (default: %(default)s)')
+    doctor.set_defaults(run=_run_doctor)
     models = commands.add_parser('models', help='list what can be run, with licence and size')
     models.set_defaults(run=_run_models)
     parameters = commands.add_parser('parameters', help="print the node's parameters in Markdown")
@@ -134,6 +139,10 @@ def _run_segment(options: Namespace) -> int:
 
 def _run_benchmark(options: Namespace) -> int:
     return import_module('seg_ros.tools.benchmark').run(options)
+
+
+def _run_doctor(options: Namespace) -> int:
+    return import_module('seg_ros.tools.doctor').run(options)
 
 
 def _run_models(options: Namespace) -> int:
