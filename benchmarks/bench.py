@@ -25,6 +25,8 @@ def main() -> None:
     parser.add_argument('--only', choices=tuple(SECTIONS), help='leave the others out')
     parser.add_argument('--json', type=Path, help='reports/bench.json, or bench_<only>.json')
     arguments = parser.parse_args()
+    # as the node and the command line have it; read when torch is imported
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     name = f'bench_{arguments.only}.json' if arguments.only else 'bench.json'
     path = arguments.json or ROOT / 'reports' / name
     report: dict[str, Any] = {
