@@ -57,6 +57,14 @@ def _cameras(arguments: argparse.Namespace) -> dict[str, Any]:
     return {'cameras': cameras}
 
 
+def _gpu(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Measure large models through topics beside the models alone; needs ROS and a GPU."""
+    from benchmarks import gpu_throughput
+    figures = gpu_throughput.measure(frames=arguments.frames)
+    print(gpu_throughput.table(figures))
+    return {'gpu': figures}
+
+
 def _street(arguments: argparse.Namespace) -> dict[str, Any]:
     """Measure the synthetic street beside a warp."""
     from benchmarks import street_speed
@@ -76,7 +84,8 @@ def _postprocess(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 SECTIONS: Mapping[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
-    'node': _node, 'cameras': _cameras, 'street': _street, 'postprocess': _postprocess}
+    'node': _node, 'cameras': _cameras, 'street': _street, 'postprocess': _postprocess,
+    'gpu': _gpu}
 
 
 def _cost_table(size: str, figures: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 """Frames a second of one node with 1, 2 and 4 cameras, beside its model called without ROS."""
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 import tempfile
@@ -29,26 +30,31 @@ def measure(*, frames: int) -> dict[str, dict[str, float]]:
     images = [rng.integers(0, 256, (_HEIGHT, _WIDTH, 3), dtype=np.uint8)
               for _ in range(max(CAMERAS))]
     pipeline = Pipeline(Config(threads=1))  # as many as the node has
-    return {str(count): _compare(pipeline, images[:count], frames=frames)
+    return {str(count): compare(pipeline, images[:count], frames=frames,
+                                parameters={'threads': 1}, quiet=True)
             for count in tqdm(CAMERAS, desc='cameras', unit='case')}
 
 
-def _compare(pipeline: Pipeline, images: list[NDArray[np.uint8]], *, frames: int
-             ) -> dict[str, float]:
-    """Measure node and bare model in turn; the ratio is the median of the rounds'."""
+def compare(pipeline: Pipeline, images: list[NDArray[np.uint8]], *, frames: int,
+            parameters: Mapping[str, object], topic: str = 'semantic/image_raw',
+            timeout_s: float = 60.0, quiet: bool = False) -> dict[str, float]:
+    """Measure node and bare model in turn; the ratio is the median of the rounds'.
+
+    The node has the parameters that the pipeline was made with, and a camera for each image.
+    """
     names = [f'camera_{number}' for number in range(len(images))]
     with ExitStack() as stack:
         domain = stack.enter_context(lent_domain())
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        launch = Launcher(domain, Path(folder), quiet=True)
+        launch = Launcher(domain, Path(folder), quiet=quiet)
         stack.callback(launch.close)
-        launch('segmentation_node', parameters={'cameras': names, 'threads': 1})
-        robot = Robot(domain, outputs={f'{name}/semantic/image_raw': Image for name in names})
+        launch('segmentation_node', parameters={**parameters, 'cameras': names})
+        robot = Robot(domain, outputs={f'{name}/{topic}': Image for name in names})
         stack.callback(robot.close)
         publishers = {name: robot.publisher(Image, f'{name}/image') for name in names}
         robot.spin_until(lambda: all(p.get_subscription_count() for p in publishers.values())
                          and all(map(robot.node.count_publishers, robot.outputs)),
-                         timeout_s=60.0, what='the node is up')
+                         timeout_s=timeout_s, what='the node is up')
         messages = {name: robot.image(image) for name, image in zip(names, images, strict=True)}
         per_round = max(frames // _ROUNDS // len(names), 2) * len(names)
         _node_rate(robot, publishers, messages, frames=2 * len(names))  # warms up
