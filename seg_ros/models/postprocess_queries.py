@@ -7,7 +7,7 @@ win: there is never a buffer of queries x height x width on a CPU.
 """
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 import math
@@ -27,6 +27,7 @@ CANDIDATES = 100
 """Instance: so many pairs of query and class are looked at, the best first."""
 
 _TILE = 8  # cells of a mask along each axis that are judged together
+_RIVALS = 4  # masks of a tile that may share it out
 _SLACK = 1e-5  # of a logit: more than interpolation can round
 _STRIP = 1 << 21  # values that semantic inference holds at a time
 
@@ -124,6 +125,10 @@ class Grid:
         return Grid(rows=self.rows.part(window.top, window.bottom),
                     columns=self.columns.part(window.left, window.right))
 
+    def between(self, left: int, right: int) -> Grid:
+        """Return the pixels of some columns."""
+        return Grid(rows=self.rows, columns=self.columns.part(left, right))
+
     def resize(self, masks: torch.Tensor) -> torch.Tensor:
         """Return (..., height, width) pixels of (..., h, w) cells."""
         rows, columns = self.rows, self.columns
@@ -134,9 +139,11 @@ class Grid:
                           rows.weight[:, None])
 
     def tiles(self, masks: torch.Tensor) -> Tiles:
-        """Return the bounds of (K, h, w) masks within each tile of pixels."""
+        """Return the tiles of pixels over (K, h, w) masks."""
         cells = masks[:, self.rows.span, self.columns.span]
-        return Tiles(lowest=-_tile_maxima(-cells), highest=_tile_maxima(cells), grid=self)
+        # to one cell past a multiple: the pixels of a tile reach one cell into the next
+        missing = (0, -cells.shape[2] % _TILE + 1, 0, -cells.shape[1] % _TILE + 1)
+        return Tiles(cells=functional.pad(cells, missing, mode='replicate'), grid=self)
 
 
 def make_grid(queries: Queries, size: tuple[int, int]) -> Grid:
@@ -146,15 +153,6 @@ def make_grid(queries: Queries, size: tuple[int, int]) -> Grid:
     rows, columns = (make_axis(float(cells), pixels, masks.device)
                      for cells, pixels in zip(extent, size, strict=True))
     return Grid(rows=rows, columns=columns)
-
-
-def _tile_maxima(cells: torch.Tensor) -> torch.Tensor:
-    """Return the (K, tile rows, tile columns) maxima of (K, h, w) cells."""
-    height, width = cells.shape[1:]
-    # to one cell past a multiple: the pixels of a tile reach one cell into the next
-    missing = (0, -width % _TILE + 1, 0, -height % _TILE + 1)
-    padded = functional.pad(cells, missing, value=-math.inf)
-    return functional.max_pool2d(padded[None], kernel_size=_TILE + 1, stride=_TILE)[0]
 
 
 @dataclass(frozen=True)
@@ -179,31 +177,52 @@ class Window:
 
 @dataclass(frozen=True, eq=False)
 class Tiles:
-    """The bounds of K masks within each tile of pixels."""
+    """K masks within tiles of pixels; a tile's pixels are made of its cells alone."""
 
-    lowest: torch.Tensor  # (K, tile rows, tile columns) logits
-    highest: torch.Tensor  # (K, tile rows, tile columns) logits
+    cells: torch.Tensor  # (K, _TILE x tile rows + 1, _TILE x tile columns + 1) logits
     grid: Grid
+
+    def reduce(self, reduction: Callable[..., torch.Tensor]) -> torch.Tensor:
+        """Return (K, tile rows, tile columns): amax, amin or mean of the cells of each tile."""
+        rows = reduction(self.cells.unfold(1, _TILE + 1, _TILE), dim=3)
+        return reduction(rows.unfold(2, _TILE + 1, _TILE), dim=3)
 
     def where_it_matters(self, scores: torch.Tensor) -> torch.Tensor:
         """Return (K, tile rows, tile columns): a mask may win a pixel, or holds one.
 
-        score x sigmoid lies between what the lowest and the highest cell would give, so a mask
-        loses a whole tile if its best is less than another's worst.
+        A mask gives a pixel no more than score x sigmoid of its highest cell. If the best pixel
+        anywhere is sure to have more, the mask loses the whole tile.
         """
-        weights = scores[:, None, None]
-        slack = _SLACK * (1 + self.highest.abs().maximum(self.lowest.abs()))
-        at_best = (self.highest + slack).sigmoid() * weights
-        at_worst = ((self.lowest - slack).sigmoid() * weights).amax(dim=0)
-        return (at_best >= at_worst) | self.is_held
+        highest = self.reduce(torch.amax)
+        slack = _SLACK * (1 + self.reduce(torch.amin).abs().maximum(highest.abs()))
+        at_best = (highest + slack).sigmoid() * scores[:, None, None]
+        return (at_best >= self._least_best(scores, slack.amax(dim=0))) | (highest >= -slack)
+
+    def _least_best(self, scores: torch.Tensor, slack: torch.Tensor) -> torch.Tensor:
+        """Return (tile rows, tile columns): no pixel's best score x sigmoid is lower.
+
+        The best of some masks is at least as good as their mean, which is interpolated as they
+        are: so the lowest cell of the mean is a bound, even where one mask ends and the next
+        begins. The masks with the highest means are tried: the first, the first two, and so on.
+        """
+        means = self.reduce(torch.mean)
+        first = means.topk(min(_RIVALS, len(means)), dim=0).indices
+        patches = self.cells.unfold(1, _TILE + 1, _TILE).unfold(2, _TILE + 1, _TILE)
+        rows, columns = (torch.arange(count, device=means.device) for count in means.shape[1:])
+        counts = torch.arange(1, len(first) + 1, device=means.device)[:, None, None]
+        sums = patches[first, rows[:, None], columns].cumsum(dim=0)
+        lowest = sums.amin(dim=(3, 4)) / counts
+        weights = scores[first].cummin(dim=0).values
+        return ((lowest - slack).sigmoid() * weights).amax(dim=0)
 
     @property
     def is_held(self) -> torch.Tensor:
         """Return (K, tile rows, tile columns): some pixel may be within the mask."""
-        return self.highest >= -_SLACK
+        highest = self.reduce(torch.amax)
+        return highest >= -_SLACK * (1 + highest.abs())
 
-    def bands(self, matters: torch.Tensor) -> Iterator[list[tuple[int, Window]]]:
-        """Yield, for each row of tiles, the masks that matter there, each with its window."""
+    def bands(self, matters: torch.Tensor) -> Iterator[tuple[Grid, list[tuple[int, Window]]]]:
+        """Yield each row of tiles, and the masks that matter there, each with its window."""
         marks = matters.cpu().numpy()
         tops, lefts = self.grid.rows.starts, self.grid.columns.starts
         first = marks.argmax(axis=2)
@@ -212,7 +231,10 @@ class Tiles:
             windows = [(int(k), Window(top=tops[band], bottom=tops[band + 1],
                                        left=lefts[first[k, band]], right=lefts[last[k, band]]))
                        for k in np.flatnonzero(marks[:, band].any(axis=1))]
-            yield [(k, window) for k, window in windows if all(window.size)]
+            if tops[band + 1] > tops[band]:
+                rows = self.grid.rows.part(tops[band], tops[band + 1])
+                yield (Grid(rows=rows, columns=self.grid.columns),
+                       [(k, window) for k, window in windows if all(window.size)])
 
     def windows(self, matters: torch.Tensor) -> list[Window]:
         """Return the window of each mask; without pixels where nothing matters."""
@@ -255,9 +277,10 @@ def _find_one_by_one(masks: torch.Tensor, scores: torch.Tensor, grid: Grid) -> O
     areas = torch.zeros(len(masks), dtype=torch.int64, device=masks.device)
     tiles = grid.tiles(masks)
     weights = scores.tolist()
-    for band in tiles.bands(tiles.where_it_matters(scores)):
-        for k, window in band:
-            weighed = grid.part(window).resize(masks[k]).sigmoid_().mul_(weights[k])
+    for band, windows in tiles.bands(tiles.where_it_matters(scores)):
+        for k, window in windows:
+            part = band.between(window.left, window.right)
+            weighed = part.resize(masks[k]).sigmoid_().mul_(weights[k])
             areas[k] += torch.count_nonzero(weighed >= 0.5 * weights[k])
             here = best[window.slices]
             owner[window.slices].masked_fill_(weighed > here, k)
