@@ -22,11 +22,12 @@ MODELS = (
               summary='checkerboard that fails as the first pixel says, or by frame number, '
               'such as `faulty/raise@3-5,slow@7=0.5`; for tests'),
 )
-FAULTS = ('raise', 'memory', 'nan', 'inf', 'hang', 'slow', 'lost', 'exit')
-"""What can happen; `lost` is a device error that stays."""
+FAULTS = ('raise', 'memory', 'nan', 'inf', 'hang', 'slow', 'lost', 'exit', 'ballast')
+"""What can happen; `lost` is a device error that stays, `ballast` 200 MB until unloaded."""
 _MARK = (255, 0, 254)  # red, green, and in the second pixel blue: what a marked image begins with
 _HANG_S = 3600.0
 _SLOW_S = 0.2
+_BALLAST = 200  # blocks of a megabyte, as layers of a network are
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class Faulty:
         self._script = script
         self._frame = 0
         self._lost = False
+        self._ballast: list[NDArray[np.uint8]] = []
 
     def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Segmentation]:
         """Segment (H, W, 3) uint8 RGB images, or fail as the script says."""
@@ -106,6 +108,9 @@ class Faulty:
         """Let it happen."""
         if step.fault == 'slow':
             time.sleep(step.seconds)
+            return
+        if step.fault == 'ballast':
+            self._ballast = [np.ones(1 << 20, np.uint8) for _ in range(_BALLAST)]
             return
         self._frame += 1  # a frame that fails is a frame
         if step.fault in ('nan', 'inf'):

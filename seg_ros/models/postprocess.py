@@ -113,8 +113,9 @@ def settle_overlaps(*, masks: torch.Tensor, class_ids: torch.Tensor, scores: tor
     takes what is free of its mask, and is dropped where better ones cover more of it than
     `options.overlap_threshold`; a dropped instance leaves its pixels to the next. An owner's
     score is its pixels' confidence. Runs on the masks' device without a sync for each mask.
-    class_ids is (N,) uint8, scores (N,) in [0, 1].
+    class_ids is (N,) uint8, scores (N,) in [0, 1]; NotFiniteError where one is NaN.
     """
+    require_finite((scores,), model='the network')
     order = torch.argsort(scores, descending=True, stable=True)
     order = order[scores[order] >= options.score_threshold]
     owner = torch.zeros(masks.shape[1:], dtype=torch.int32, device=masks.device)
@@ -171,13 +172,14 @@ def segmentation_of_owners(owner: torch.Tensor, *, class_ids: torch.Tensor, scor
 
 def label_pixels(logits: torch.Tensor, *, size: tuple[int, int], class_table: torch.Tensor,
                  options: ModelOptions) -> Segmentation:
-    """Return the best class of each pixel of (C, h, w) finite logits, at (height, width).
+    """Return the best class of each pixel of (C, h, w) logits, at (height, width).
 
     Logits are resized bilinearly, then compared (the first of equals wins); class_table is (C,)
     uint8, channel -> class id, 255 = void. Confidence is the softmax of the best channel, 0 on
     void. A few channels at a time: all of them at the frame's size would be a gigabyte for 150
     classes at 1080p.
     """
+    require_finite((logits,), model='the network')
     best, channel, log_sum = _resized_argmax(
         logits.float(), size=size, want_sum=options.confidence)
     classes = class_table[channel]
@@ -219,6 +221,7 @@ def paint_crops(*, crops: torch.Tensor, boxes: torch.Tensor, class_ids: torch.Te
     there, and painted into the label map. crops is (N, S, S) probabilities, boxes (N, 4) xyxy in
     pixels of a (height, width) frame, class_ids (N,) uint8, scores (N,) in [0, 1].
     """
+    require_finite((scores, crops, boxes), model='the network')
     order = torch.argsort(scores, descending=True, stable=True)
     order = order[scores[order] >= options.score_threshold]
     corners = _pasted_corners(boxes[order], crop_size=crops.shape[-1], size=size).tolist()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 import gc
 from itertools import count
+import os
 import time
 
 from std_srvs.srv import Empty
@@ -15,13 +16,15 @@ from seg_ros.core.config import Config
 from seg_ros.core.types import Segmentation
 from seg_ros.models.contract import DeviceLostError
 from seg_ros.models.pipeline import Pipeline
+from seg_ros.ros.bond import Heartbeat
 from seg_ros.ros.camera_channel import CameraChannel, Job
 from seg_ros.ros.diagnostics import Diagnostics, Health
 from seg_ros.ros.ignore_mask import IgnoreMask
 from seg_ros.ros.image_input import AnyImage
 from seg_ros.ros.managed_node import ManagedNode
 from seg_ros.ros.parameters import NodeParameters
-from seg_ros.ros.process import forward_logs, run_node
+from seg_ros.ros.process import forward_logs, release_freed_memory, run_node
+from seg_ros.ros.shared_memory import REMEDY, SHARED_MEMORY, shortage
 from seg_ros.ros.statistics import Event
 from seg_ros.ros.worker import Worker
 
@@ -38,6 +41,8 @@ class SegmentationNode(ManagedNode[Pipeline]):
         """Declare parameters; nothing is loaded before configure. Raises ValueError."""
         super().__init__('segmentation_node')
         forward_logs(self)
+        if missing := shortage(SHARED_MEMORY, os.environ):
+            self.get_logger().warning(f'large images may not flow: {missing}; {REMEDY}')
         self._pipeline: Pipeline | None = None
         self._settings = NodeParameters(
             self, is_fixed=lambda: self._pipeline is not None, check=self._check,
@@ -47,6 +52,7 @@ class SegmentationNode(ManagedNode[Pipeline]):
         self._worker = Worker[CameraChannel, AnyImage](
             self._process, on_drop=lambda channel: channel.statistics.count('dropped'))
         self._diagnostics = Diagnostics(self, self._look)
+        self._heartbeat = Heartbeat(self)
         self.create_service(Empty, '~/reset_tracking', self._reset_tracking)
         if self._settings.config.autostart:
             self.start()
@@ -82,9 +88,11 @@ class SegmentationNode(ManagedNode[Pipeline]):
         """Subscribe to the cameras."""
         for channel in self._channels:
             channel.subscribe(self._worker.offer)
+        self._heartbeat.start()
 
     def deactivate(self) -> None:
         """Unsubscribe and finish what is in the works."""
+        self._heartbeat.stop()
         for channel in self._channels:
             channel.unsubscribe()
         if not self._worker.clear(timeout_s=_IDLE_S):
@@ -217,8 +225,9 @@ def _load(config: Config) -> Pipeline:
 
 
 def _free_memory() -> None:
-    """Give the models' memory back."""
+    """Give the models' memory back to device and system."""
     gc.collect()
+    release_freed_memory()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 

@@ -11,13 +11,10 @@ from importlib.metadata import PackageNotFoundError, version
 import os
 from pathlib import Path
 import platform
-import re
 import shutil
 
 SHARED_MEMORY = Path('/dev/shm')
 _KERNEL = Path('/proc/sys/net')
-_PROFILE = 'FASTRTPS_DEFAULT_PROFILES_FILE'
-_DEFAULT_SEGMENT = 1 << 19  # bytes, of Fast DDS
 _LARGE_IMAGE = 1 << 19  # bytes, from which on best effort loses most on a default transport
 _MIN_SOCKET_BUFFER = 1 << 21  # bytes: a few fragments of a large image
 _MIN_FRAGMENT_MEMORY = 1 << 23
@@ -57,13 +54,14 @@ def machine() -> Iterator[Finding]:
 
 def shared_memory(folder: Path, environment: Mapping[str, str]) -> Iterator[Finding]:
     """Yield how much room shared memory has, what it is used for, and what was left there."""
-    profile = environment.get(_PROFILE, '')
+    from seg_ros.ros.shared_memory import PROFILE, REMEDY, segment_size, shortage
+    profile = environment.get(PROFILE, '')
     segment = segment_size(profile)
     if profile and not Path(profile).is_file():
-        yield Finding('shared memory profile', f'{_PROFILE} is {profile!r}, which is no file',
+        yield Finding('shared memory profile', f'{PROFILE} is {profile!r}, which is no file',
                       'give the whole path of config/fastdds_shared_memory.xml')
     elif not profile:
-        yield Finding('shared memory profile', f'{_PROFILE} is not set: large images go in '
+        yield Finding('shared memory profile', f'{PROFILE} is not set: large images go in '
                       f'pieces, segments have {segment >> 10} KB',
                       'export it for camera and node: config/fastdds_shared_memory.xml')
     else:
@@ -72,22 +70,13 @@ def shared_memory(folder: Path, environment: Mapping[str, str]) -> Iterator[Find
         yield Finding('/dev/shm', 'is not there', 'mount a tmpfs at /dev/shm')
         return
     usage = shutil.disk_usage(folder)
-    text = f'{usage.free >> 20} of {usage.total >> 20} MB are free'
-    room = usage.free >= 3 * segment  # a camera, the node, a consumer
-    yield Finding('/dev/shm', text, '' if room else 'make it larger (docker run --shm-size=1g) '
-                  'or segment_size in the profile smaller')
+    missing = shortage(folder, environment)
+    yield Finding('/dev/shm', missing or f'{usage.free >> 20} of {usage.total >> 20} MB are free',
+                  REMEDY if missing else '')
     orphans = orphans_in(folder)
     megabytes = sum(path.stat().st_blocks * 512 for path in orphans) / 1e6
     yield Finding('orphans', f'{len(orphans)} segments of ended processes, {megabytes:.1f} MB',
                   'run `fastdds shm clean`' if orphans else '')
-
-
-def segment_size(profile: str) -> int:
-    """Return the bytes of a shared-memory segment that a profile file asks for."""
-    path = Path(profile)
-    text = path.read_text(errors='replace') if profile and path.is_file() else ''
-    match = re.search(r'<segment_size>\s*(\d+)\s*</segment_size>', text)
-    return int(match[1]) if match else _DEFAULT_SEGMENT
 
 
 def orphans_in(folder: Path) -> list[Path]:

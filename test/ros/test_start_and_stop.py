@@ -151,3 +151,59 @@ def test_only_the_newest_frame_waits_and_the_others_are_counted(launch, make_rob
         return counts['processed'] == len(answered) \
             and counts['processed'] + counts['dropped'] == counts['received']
     robot.spin_until(accounted_for, what='every frame is accounted for')
+
+
+def test_cleanup_gives_the_models_memory_back(launch, robot):
+    process = launch('segmentation_node', parameters={'panoptic_model': 'faulty/ballast@0',
+                                                      'autostart': False})
+    assert robot.state() == 'unconfigured'
+    empty_mb = process.rss_mb()
+    for _ in range(3):
+        assert robot.change_state(Transition.TRANSITION_CONFIGURE)
+        assert process.rss_mb() - empty_mb > 200
+        assert robot.change_state(Transition.TRANSITION_CLEANUP)
+        robot.spin_until(lambda: process.rss_mb() - empty_mb < 60, what='memory is given back')
+
+
+def test_a_manager_gets_a_heartbeat_while_the_node_is_active(launch, robot, tmp_path):
+    package = tmp_path / 'bondpy'
+    package.mkdir()
+    (package / '__init__.py').touch()
+    (package / 'bondpy.py').write_text(BONDPY)
+    told = tmp_path / 'told'
+    launch('segmentation_node', parameters={'panoptic_model': 'checkerboard',
+                                            'autostart': False},
+           environment={'PYTHONPATH': str(tmp_path), 'TOLD': str(told)})
+    assert robot.change_state(Transition.TRANSITION_CONFIGURE)
+    assert not told.exists()
+    assert robot.change_state(Transition.TRANSITION_ACTIVATE)
+    assert robot.change_state(Transition.TRANSITION_DEACTIVATE)
+    assert robot.change_state(Transition.TRANSITION_ACTIVATE)
+    beat = 'bond segmentation_node|period 0.1|timeout 4.0|start'.split('|')
+    assert told.read_text().splitlines() == [*beat, 'shutdown', *beat]
+
+
+# what the package of ROS offers, which is not on PyPI; it writes down what it is asked for
+BONDPY = """
+import os
+
+class Bond:
+    def __init__(self, node, topic, id, on_broken=None, on_formed=None):
+        self._tell(f'{topic} {id}')
+
+    def set_heartbeat_period(self, seconds):
+        self._tell(f'period {seconds}')
+
+    def set_heartbeat_timeout(self, seconds):
+        self._tell(f'timeout {seconds}')
+
+    def start(self):
+        self._tell('start')
+
+    def shutdown(self):
+        self._tell('shutdown')
+
+    def _tell(self, text):
+        with open(os.environ['TOLD'], 'a') as file:
+            print(text, file=file)
+"""

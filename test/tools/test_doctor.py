@@ -12,11 +12,6 @@ from seg_ros.tools import doctor
 PROFILE = Path(__file__).parents[2] / 'config' / 'fastdds_shared_memory.xml'
 
 
-def test_the_segment_size_is_that_of_the_profile():
-    assert doctor.segment_size(str(PROFILE)) == 64 << 20
-    assert doctor.segment_size('') == doctor.segment_size('/no/such.xml') == 512 << 10
-
-
 @pytest.mark.parametrize('profile, words', [
     ('', 'is not set'),
     ('/no/such.xml', 'which is no file'),
