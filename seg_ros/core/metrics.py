@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_ros.core.labels import LabelSet
-from seg_ros.core.panoptic import segment_index
 from seg_ros.core.types import Segmentation, VOID
 
 
@@ -181,9 +180,9 @@ def _overlaps(truth: Segmentation, prediction: Segmentation) -> NDArray[np.int64
     """Return the pixels that each two of (256 classes, then N instances) share."""
     rows = VOID + 1 + len(truth.instances)
     columns = VOID + 1 + len(prediction.instances)
-    joint = segment_index(truth).astype(np.intp)
+    joint = truth.segment_index.copy()
     joint *= columns
-    joint += segment_index(prediction)
+    joint += prediction.segment_index
     return np.bincount(joint.ravel(), minlength=rows * columns).reshape(rows, columns)
 
 

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_ros.core.labels import LabelSet
-from seg_ros.core.panoptic import segment_index
 from seg_ros.core.types import look_up, Segmentation
 
 _PIXEL = np.dtype('V3')  # an RGB pixel as one item: masks over (H, W) are far faster with it
@@ -14,7 +13,7 @@ _OUTLINE = np.full(3, 255, np.uint8).view(_PIXEL)  # the line around each instan
 
 
 def segment_colours(segmentation: Segmentation, label_set: LabelSet) -> NDArray[np.uint8]:
-    """Return the (256 + N, 3) RGB table of `segment_index`: classes, then instances.
+    """Return the (256 + N, 3) RGB table of `Segmentation.segment_index`: classes, then instances.
 
     An instance has its class's colour, shifted by its published id, so that neighbours differ
     and a tracked object keeps its colour.
@@ -29,7 +28,7 @@ def segment_colours(segmentation: Segmentation, label_set: LabelSet) -> NDArray[
 
 def colour_map(segmentation: Segmentation, label_set: LabelSet) -> NDArray[np.uint8]:
     """Return (H, W, 3) RGB: each segment in its colour, void black."""
-    return look_up(segment_colours(segmentation, label_set), segment_index(segmentation))
+    return look_up(segment_colours(segmentation, label_set), segmentation.segment_index)
 
 
 def draw_overlay(image: NDArray[np.uint8], segmentation: Segmentation, label_set: LabelSet
@@ -38,9 +37,8 @@ def draw_overlay(image: NDArray[np.uint8], segmentation: Segmentation, label_set
 
     The image has the segmentation's size.
     """
-    index = segment_index(segmentation)
     halves = segment_colours(segmentation, label_set) >> 1
-    painted = look_up(halves, index)
+    painted = look_up(halves, segmentation.segment_index)
     # halves before the sum keep everything in uint8: no wider copy of the image
     painted += image >> 1
     pixels = painted.view(_PIXEL)[..., 0]

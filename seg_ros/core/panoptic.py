@@ -172,14 +172,7 @@ def pack(segmentation: Segmentation, encoding: PanopticEncoding) -> NDArray[np.i
     else:
         packed_instances = owners * CITYSCAPES_FACTOR + values - 1
     table = np.concatenate((classes, packed_instances))
-    return look_up(table, segment_index(segmentation))
-
-
-def segment_index(segmentation: Segmentation) -> NDArray[np.int32]:
-    """Return (H, W) indices into (256 classes, then N instances): which segment has a pixel."""
-    index = segmentation.class_map.astype(np.int32)
-    np.add(segmentation.instance_map, VOID, out=index, where=segmentation.instance_map > 0)
-    return index
+    return look_up(table, segmentation.segment_index)
 
 
 def unpack(packed: NDArray[np.int32], encoding: PanopticEncoding

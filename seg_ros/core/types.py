@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -114,6 +115,17 @@ class Segmentation:
         _check(self.instance_map, name='instance_map', dtype=np.int32, shape=(height, width))
         if self.confidence is not None:
             _check(self.confidence, name='confidence', dtype=np.uint8, shape=(height, width))
+
+    @cached_property
+    def segment_index(self) -> NDArray[np.intp]:
+        """Return (H, W) indices into (256 classes, then N instances): which segment has a pixel.
+
+        Made once: the packed image and the overlay both look their values up with it.
+        """
+        index = self.class_map.astype(np.intp)  # what numpy would turn any other index into
+        np.add(self.instance_map, VOID, out=index, where=self.instance_map > 0)
+        index.setflags(write=False)
+        return index
 
     def id_map(self) -> NDArray[np.int32]:
         """Return the (H, W) published id of each pixel, 0 = none."""
