@@ -42,6 +42,7 @@ class Health:
     """What diagnostics speak of: the node and each of its cameras."""
 
     state: str  # of the lifecycle
+    loading_s: float  # since its models are being loaded, 0 where they are not
     device: str
     models: Mapping[str, str]  # spec -> sha256
     modes: Mapping[str, str]  # spec -> precision, compiler, agreement with fp32
@@ -144,7 +145,8 @@ def _verdict(health: Health, camera: CameraHealth, told: _Told) -> Event:
         return Event(statistics.last_error.code,
                      f'{failures} bad frames: {statistics.last_error.sentence}')
     if health.state != 'active':
-        return Event('node.inactive', f'the node is {health.state}')
+        loading = f', loading its models for {health.loading_s:.1f} s' if health.loading_s else ''
+        return Event('node.inactive', f'the node is {health.state}{loading}')
     if camera.silent:
         return Event('camera.silent', f'no image for {camera.silence_s:.1f} s, {camera.input}')
     if health.trouble.code:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
+import time
 from typing import Generic, TypeVar
 
 from lifecycle_msgs.msg import State, Transition
@@ -30,6 +31,7 @@ class ManagedNode(LifecycleNode, Generic[Prepared]):
         super().__init__(name)
         self.exit_code: int | None = None  # set when the node wants its process to end
         self._prepared: Future[Prepared] | None = None
+        self._preparing_since_s = 0.0
         self._starts_itself = False
         self._preparation_ended = self.create_guard_condition(self._go_on)
         self._service_change_state.callback = self._change_state
@@ -63,6 +65,12 @@ class ManagedNode(LifecycleNode, Generic[Prepared]):
         """Return the lifecycle state's name."""
         label: str = self._state_machine.current_state[1]
         return label
+
+    @property
+    def preparing_s(self) -> float:
+        """Return the seconds that `prepare` has taken so far, 0 where nothing is prepared."""
+        busy = self._prepared is not None and not self._prepared.done()
+        return time.monotonic() - self._preparing_since_s if busy else 0.0
 
     def start(self) -> None:
         """Configure and activate; a failure ends the process with code 1."""
@@ -108,6 +116,7 @@ class ManagedNode(LifecycleNode, Generic[Prepared]):
         return _SUCCESS
 
     def _begin_preparation(self) -> None:
+        self._preparing_since_s = time.monotonic()
         self._prepared = self.prepare()
         self._prepared.add_done_callback(lambda _: self._preparation_ended.trigger())
 

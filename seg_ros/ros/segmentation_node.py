@@ -175,7 +175,7 @@ class SegmentationNode(ManagedNode[Pipeline]):
         """Return the health of the node and its cameras."""
         pipeline = self._pipeline
         return Health(
-            state=self.state,
+            state=self.state, loading_s=self.preparing_s,
             device=str(pipeline.device) if pipeline else '',
             models=pipeline.models if pipeline else {},
             modes=pipeline.modes if pipeline else {}, trouble=self._trouble(),

@@ -409,3 +409,21 @@ def test_a_bounded_rate_skips_frames_and_counts_them(launch, make_robot):
     assert robot.set_parameters(max_rate_hz=0.0) == (True, '')
     robot.ask(robot.image(picture))
     assert len(robot.order) == 2
+
+
+def test_images_that_never_arrived_are_counted_by_their_publishers_numbers(launch, make_robot):
+    robot = make_robot({'semantic/image_raw': Image})
+    launch('segmentation_node', parameters={'panoptic_model': 'checkerboard'})
+    robot.wait_for_node()
+    robot.ask(robot.image(noise()))
+    message = robot.image(noise(480, 640))
+    for _ in range(50):  # its queue is one deep
+        message.header = robot.header()
+        robot.images.publish(message)
+    robot.ask(robot.image(noise()))
+
+    def all_accounted_for():
+        values = robot.diagnostic_values()
+        return int(values['received']) + int(values['lost']) == 52
+    robot.spin_until(all_accounted_for, what='received and lost are all that were sent')
+    assert int(robot.diagnostic_values()['lost']) > 0

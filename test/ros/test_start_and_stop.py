@@ -153,6 +153,13 @@ def test_only_the_newest_frame_waits_and_the_others_are_counted(launch, make_rob
     robot.spin_until(accounted_for, what='every frame is accounted for')
 
 
+def test_diagnostics_say_that_models_are_being_loaded_and_services_answer(launch, robot):
+    process = launch('segmentation_node', parameters={'panoptic_model': 'faulty/slow@0=30'})
+    robot.wait_for_diagnostic('message', lambda text: 'loading its models for' in text)
+    assert robot.state() == 'unconfigured'
+    _end_cleanly(process, signal.SIGINT)
+
+
 def test_cleanup_gives_the_models_memory_back(launch, robot):
     process = launch('segmentation_node', parameters={'panoptic_model': 'faulty/ballast@0',
                                                       'autostart': False})
