@@ -18,6 +18,7 @@ setup(
         (f'share/{package_name}', ['package.xml']),
         (f'share/{package_name}/launch', sorted(glob('launch/*.launch.py'))),
         (f'share/{package_name}/config', sorted(glob('config/*.*'))),
+        (f'share/{package_name}/config/nav2', sorted(glob('config/nav2/*.*'))),
     ],
     install_requires=['setuptools'],
     zip_safe=False,

@@ -125,9 +125,10 @@ def test_colcon_installs_the_executables_where_ros2_run_looks(colcon_prefix: Pat
         assert os.access(file, os.X_OK)
 
 
-@pytest.mark.parametrize('folder', ['launch', 'config'])
+@pytest.mark.parametrize('folder', ['launch', 'config', 'config/nav2'])
 def test_colcon_installs_every_launch_and_config_file(colcon_prefix: Path, folder: str) -> None:
-    installed = {file.name for file in (colcon_prefix / 'share' / 'seg_ros' / folder).iterdir()}
+    there = (colcon_prefix / 'share' / 'seg_ros' / folder).iterdir()
+    installed = {file.name for file in there if file.is_file()}
     assert installed == {f.name for f in SOURCES if f.parent == ROOT / folder}
     assert installed
 
