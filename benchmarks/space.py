@@ -81,8 +81,8 @@ def measure(*, frames: int) -> dict[str, Any]:
     for scene in scenes(frames=frames):
         for name, (points, labels) in BOX_CONDITIONS.items():
             boxes[name].append(box_errors(scene, points(scene), labels(scene)))
-        for name, (pose, labels) in GRID_CONDITIONS.items():
-            grids[name].append(grid_of(scene, pose(scene), labels(scene)))
+        for name, (pose, labels, clearance_m) in GRID_CONDITIONS.items():
+            grids[name].append(grid_of(scene, pose(scene), labels(scene), clearance_m))
     return {'seeds': len(SEEDS), 'frames': frames * len(SEEDS), 'min_area': MIN_AREA,
             'boxes': {name: box_figures(np.concatenate(rows)) for name, rows in boxes.items()},
             'grid': {name: grid_figures(rows) for name, rows in grids.items()}}
@@ -166,11 +166,13 @@ def _pose(frame: StreetFrame) -> CameraPose:
 
 
 GRID_CONDITIONS: Mapping[str, tuple[Callable[[Scene], CameraPose],
-                                    Callable[[Scene], Segmentation]]]
+                                    Callable[[Scene], Segmentation], float]]
 GRID_CONDITIONS = {
-    'true pose, true labels': (true_pose, lambda scene: scene.truth),
-    'pose as mounted, true labels': (mounting_pose, lambda scene: scene.truth),
-    'pose as mounted, street_tiny': (mounting_pose, lambda scene: scene.labels),
+    'true pose, true labels': (true_pose, lambda scene: scene.truth, 0.0),
+    'true pose, true labels, 0.3 m clearance': (true_pose, lambda scene: scene.truth, 0.3),
+    'pose as mounted, street_tiny': (mounting_pose, lambda scene: scene.labels, 0.0),
+    'pose as mounted, street_tiny, 0.3 m clearance': (mounting_pose, lambda scene: scene.labels,
+                                                      0.3),
 }
 
 
@@ -190,12 +192,12 @@ def table_of(names: tuple[str, ...]) -> NDArray[np.bool_]:
     return table
 
 
-def grid_of(scene: Scene, pose: CameraPose, labels: Segmentation) -> Grid:
+def grid_of(scene: Scene, pose: CameraPose, labels: Segmentation, clearance_m: float) -> Grid:
     """Return the grid of a frame and the truth from its true depth and pose."""
     drivable, obstacle = table_of(DRIVABLE_NAMES), table_of(OBSTACLE_NAMES)
     view = GroundView(scene.street.camera, pose, SHAPE)
     cells = view.grid(labels.class_map, drivable=drivable, obstacle=obstacle,
-                      obstacle_depth_m=OBSTACLE_DEPTH_M)
+                      obstacle_depth_m=OBSTACLE_DEPTH_M, clearance_m=clearance_m)
     flat = np.flatnonzero(np.isfinite(scene.frame.depth))
     truth = true_pose(scene)
     level = scene.true_points().take(flat) @ truth.level_from_optical().T

@@ -18,13 +18,13 @@ ROOT = Path(__file__).resolve().parent.parent
 _PICTURE_WIDTH = 1500  # pixels
 
 
-PAGES = ('README.md', 'docs/street_tiny.md', 'docs/reliability.md')
+PAGES = ('README.md', 'docs/street_tiny.md', 'docs/reliability.md', 'docs/integration.md')
 
 
 def generated(page: str) -> str:
     """Return a page's text with its generated parts as they should be."""
     parts = {'parameters': parameter_table(), 'codes': codes_table(), 'faults': _faults(),
-             'figures': figures(),
+             'figures': figures(), 'space': _space(_report('space')),
              'quality': _by_class(_report('street_tiny'))}
     for name, text in parts.items():
         block = re.compile(rf'(<!-- {name} -->\n).*?(<!-- /{name} -->)', re.DOTALL)
@@ -114,6 +114,40 @@ def _faults() -> str:
         lines.append(f'| {name} | {row["fault"]} | {row["tried"]}{full} | {row["passed"]} | '
                      f'{figures} | {row["seconds"]:.0f} |')
     return '\n'.join(lines)
+
+
+def _space(report: dict[str, Any]) -> str:
+    """Return how far boxes and grid are from the truth."""
+    count = f'{report["frames"]} frames of {report["seeds"]} streets'
+    lines = [f'Boxes of the objects with at least {report["min_area"]} visible pixels in {count}: '
+             'median (90th percentile), metres. Centre, size (mean of the three) and near face '
+             'are against the box of the visible surface; the last column is against the middle '
+             'of the whole object, half of which nobody sees.', '',
+             '| depth and labels | distance | with a box | centre | size | near face | '
+             'whole centre |', '|---|---|---|---|---|---|---|']
+    for condition, bins in report['boxes'].items():
+        for distance, row in bins.items():
+            cells = [_spread(row.get(name)) for name in ('centre_m', 'size_m', 'near_face_m',
+                                                         'whole_centre_m')]
+            lines.append(f'| {condition} | {distance} | {row["with_box"]} of {row["objects"]} | '
+                         f'{" | ".join(cells)} |')
+    lines += ['', '`drivable_grid` without depth, cells of 0.2 m, in the same frames: the share '
+              'of truly drivable cells that it found, of its free cells those where something '
+              'stands, of bearings (1 degree) with an obstacle those where it has one, and how far '
+              'off the nearest obstacle is. "As mounted" is the pose at the start of the drive: '
+              'the car nods and rolls.', '',
+              '| pose and labels | distance | drivable found | free but blocked | bearings found | '
+              'nearest obstacle, m |', '|---|---|---|---|---|---|']
+    for condition, bins in report['grid'].items():
+        lines += [f'| {condition} | {distance} | {row["drivable_found"]:.3f} | '
+                  f'{row["free_but_blocked"]:.4f} | {row["bearings_with_obstacle"]:.3f} | '
+                  f'{_spread(row.get("nearest_obstacle_m"))} |' for distance, row in bins.items()]
+    return '\n'.join(lines)
+
+
+def _spread(figure: dict[str, float] | None) -> str:
+    """Return `median (90th percentile)`."""
+    return f'{figure["p50"]:.2f} ({figure["p90"]:.2f})' if figure else ''
 
 
 def main() -> None:

@@ -164,6 +164,9 @@ class GroundConfig:
     obstacle_depth_m: float = _parameter(
         0.5, 'how far beyond its foot an obstacle counts; what it hides beyond that is unknown',
         minimum=0.0, maximum=100.0)
+    clearance_m: float = _parameter(
+        0.0, 'how far above the ground the lowest edge of an obstacle may be, as a bumper is: the '
+        'ground below counts as obstacle too', minimum=0.0, maximum=2.0)
 
     @property
     def cells(self) -> int:

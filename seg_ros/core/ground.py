@@ -5,7 +5,9 @@ Every pixel is taken to show the ground, which is true of ground and of the foot
 it, and of nothing else. So from the camera outwards an obstacle counts from its foot for a given
 depth; what its height covers beyond that is unknown. Ground that is not flat, or a pitch that is
 off by e, puts what is at distance r off by about e r^2 / height (1 degree, 1.4 m high: 1.2 m at
-10 m, 5 m at 20 m); obstacles whose foot is hidden or that hang are not found.
+10 m, 5 m at 20 m); obstacles whose foot is hidden are not found. Whose lowest edge is c above the
+ground, as a bumper, is seen at r although it stands at r (1 - c / height): a clearance c makes the
+ground between the two an obstacle as well.
 """
 from __future__ import annotations
 
@@ -87,17 +89,20 @@ class GroundView:
     shape: GridShape
 
     def grid(self, class_map: NDArray[np.uint8], *, drivable: NDArray[np.bool_],
-             obstacle: NDArray[np.bool_], obstacle_depth_m: float) -> NDArray[np.int8]:
+             obstacle: NDArray[np.bool_], obstacle_depth_m: float, clearance_m: float = 0.0
+             ) -> NDArray[np.int8]:
         """Return the cells (rows along y, columns along x) of an OccupancyGrid.
 
         class_map is (H, W) as the camera is; drivable and obstacle are (256,) tables of classes.
+        clearance_m is how far above the ground the lowest edge of an obstacle may be.
         """
         kind = np.full(257, UNKNOWN, np.int8)  # the last one is for samples off the image
         kind[:256][drivable] = DRIVABLE
         kind[:256][obstacle] = OBSTACLE
         seen = class_map.ravel().take(self._pixels, mode='clip')
         ground = look_up(kind, np.where(self._on_image, seen, np.uint16(256)))
-        _keep_feet(ground, steps=max(1, round(obstacle_depth_m / self._step_m)))
+        _keep_feet(ground, steps=max(1, round(obstacle_depth_m / self._step_m)),
+                   nearer=max(0.0, 1 - clearance_m / float(self.pose.position_m[2])))
         cells = np.full(self.shape.cells, UNKNOWN, np.int8)
         cells[self._covered] = ground.ravel()[self._samples_of_cells]
         # a pole is thinner than a cell: every sample of an obstacle counts
@@ -187,10 +192,11 @@ class GroundView:
         return self._nearest[1]
 
 
-def _keep_feet(ground: NDArray[np.int8], *, steps: int) -> None:
+def _keep_feet(ground: NDArray[np.int8], *, steps: int, nearer: float) -> None:
     """Make unknown, in place, what is more than `steps` beyond the start of an obstacle.
 
-    ground is (B, R), each row outwards from the camera.
+    What lies before it, beyond `nearer` times its distance, becomes an obstacle where it is
+    ground. ground is (B, R), each row outwards from the camera.
     """
     is_obstacle = ground == OBSTACLE
     place = np.arange(ground.shape[1], dtype=np.int32)
@@ -200,3 +206,11 @@ def _keep_feet(ground: NDArray[np.int8], *, steps: int) -> None:
     seen_from = np.argmax(ground != UNKNOWN, axis=1).astype(np.int32)[:, None]
     np.maximum(last_free, seen_from - 1, out=last_free)
     ground[is_obstacle & (place - last_free > steps)] = UNKNOWN
+    if nearer < 1:
+        starts = is_obstacle & (last_free == place - 1)
+        edges = np.zeros((ground.shape[0], ground.shape[1] + 1), np.int32)
+        bearing, foot = np.nonzero(starts)
+        np.add.at(edges, (bearing, np.ceil(foot * nearer).astype(np.intp)), 1)
+        np.add.at(edges, (bearing, foot), -1)
+        before = np.cumsum(edges, axis=1)[:, :-1] > 0
+        ground[before & (ground == DRIVABLE)] = OBSTACLE

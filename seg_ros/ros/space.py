@@ -355,7 +355,8 @@ class CameraSpace:
         view = self._ground_view(self._raster(segmented), pose, shape)
         cells = view.grid(self._fitted(segmented.segmentation).class_map,
                           drivable=self._drivable, obstacle=self._obstacle,
-                          obstacle_depth_m=ground.obstacle_depth_m)
+                          obstacle_depth_m=ground.obstacle_depth_m,
+                          clearance_m=ground.clearance_m)
         self._grid.publish(grid_message(cells, shape=shape, pose=pose, frame_id=ground.frame,
                                         header=segmented.header))
 

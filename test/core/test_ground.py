@@ -83,6 +83,18 @@ def test_an_obstacle_stands_at_its_foot_and_hides_what_is_behind_it(pitch):
     assert at(grid, 9.0, 1.5) == DRIVABLE
 
 
+def test_a_bumper_is_found_where_it_stands_with_its_clearance():
+    class_map = painted([(6.0, 0.5, -0.5, 0.24, 1.1)])
+    view = GroundView(CAMERA, mounted(height_m=HEIGHT_M, pitch=0.0), SHAPE)
+    for clearance_m, nearest_m in ((0.0, 7.5), (0.24, 6.0)):  # 6 / (1 - 0.24 / 1.2) = 7.5
+        grid = view.grid(class_map, drivable=DRIVABLE_CLASSES, obstacle=OBSTACLE_CLASSES,
+                         obstacle_depth_m=0.5, clearance_m=clearance_m)
+        column = [at(grid, x, 0.1) for x in np.arange(0.125, 10, 0.25)]
+        hit = np.flatnonzero(np.array(column) == OBSTACLE)
+        assert hit[0] * 0.25 == pytest.approx(nearest_m, abs=0.26)
+        assert column[hit[0] - 2] == DRIVABLE
+
+
 def test_ground_that_is_seen_over_a_low_obstacle_is_drivable_again():
     grid = grid_of(painted([(4.0, 0.5, -0.5, 0.0, 0.2)]))
     assert at(grid, 4.1, 0.1) == OBSTACLE
