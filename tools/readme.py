@@ -133,11 +133,11 @@ def _space(report: dict[str, Any]) -> str:
                          f'{" | ".join(cells)} |')
     lines += ['', '`drivable_grid` without depth, cells of 0.2 m, in the same frames: the share '
               'of truly drivable cells that it found, of its free cells those where something '
-              'stands, of bearings (1 degree) with an obstacle those where it has one, and how far '
-              'off the nearest obstacle is. "As mounted" is the pose at the start of the drive: '
-              'the car nods and rolls.', '',
-              '| pose and labels | distance | drivable found | free but blocked | bearings found | '
-              'nearest obstacle, m |', '|---|---|---|---|---|---|']
+              'stands, of bearings (1 degree) with an obstacle those where it has one, and how '
+              'far off the nearest obstacle is. "As mounted" is the pose at the start of the '
+              'drive: the car nods and rolls.', '',
+              '| pose and labels | distance | drivable found | free but blocked | bearings '
+              'found | nearest obstacle, m |', '|---|---|---|---|---|---|']
     for condition, bins in report['grid'].items():
         lines += [f'| {condition} | {distance} | {row["drivable_found"]:.3f} | '
                   f'{row["free_but_blocked"]:.4f} | {row["bearings_with_obstacle"]:.3f} | '
