@@ -222,6 +222,12 @@ class Config:
     overlap_threshold: float = _parameter(
         0.5, 'an instance is dropped where better ones cover a larger share of its mask',
         minimum=0.0, maximum=1.0)
+    query_threshold: float = _parameter(
+        0.8, 'panoptic models of queries (EoMT, Mask2Former and their kin): queries with a lower '
+        'score take no part', minimum=0.0, maximum=1.0)
+    query_kept_share: float = _parameter(
+        0.8, 'likewise: a segment that wins a smaller share of its own mask is dropped, and its '
+        'pixels are void', minimum=0.0, maximum=1.0)
     cameras: tuple[str, ...] = _parameter(
         (), 'names of several cameras: topics are then below `<name>/`, as `front/image` and '
         '`front/semantic/image_raw`; empty means one camera without a name', fixed=_CONNECTED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +65,8 @@ class ModelOptions:
     score_threshold: float = 0.5  # instances below it are not reported
     min_area: int = 0  # pixels; smaller instances are not reported
     overlap_threshold: float = 0.5  # largest share of a mask that better instances may cover
+    query_threshold: float = 0.8  # panoptic queries with a lower score take no part
+    query_kept_share: float = 0.8  # one that wins less of its own mask is dropped
     weights: str = ''  # a file that replaces the family's own weights
     sha256: str = ''  # what the weights must have; empty = any
     allow_download: bool = False  # fetch weights that are not on this machine
@@ -93,4 +95,30 @@ class Model(Protocol):
 
     def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Segmentation]:
         """Segment (H, W, 3) uint8 RGB images, each at its own size; raise ModelError."""
+        ...
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where and when an image was taken."""
+
+    stream: str  # name of the camera, empty for the only one
+    stamp: int  # ns
+
+
+@runtime_checkable
+class StreamingModel(Protocol):
+    """A model that carries something from one image of a stream to the next."""
+
+    def predict_next(self, images: Sequence[NDArray[np.uint8]], moments: Sequence[Moment]
+                     ) -> list[Segmentation]:
+        """Segment the next image of each stream; raise ModelError, and then carry nothing on.
+
+        A stamp before the stream's last one, a gap longer than a second and another image size
+        start anew.
+        """
+        ...
+
+    def forget(self) -> None:
+        """Let the next image of each stream be its first."""
         ...

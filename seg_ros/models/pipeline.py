@@ -30,8 +30,10 @@ from seg_ros.models.contract import (
     Model,
     ModelError,
     ModelOptions,
+    Moment,
     NotFiniteError,
     OutOfMemoryError,
+    StreamingModel,
     Task,
 )
 
@@ -104,13 +106,15 @@ class Pipeline:
         for part in self._parts:
             part.model.options = self._options(part.task, part.agreement.acceleration)
 
-    def infer(self, images: Sequence[NDArray[np.uint8]]) -> list[tuple[Segmentation, ...]]:
+    def infer(self, images: Sequence[NDArray[np.uint8]], moments: Sequence[Moment] = ()
+              ) -> list[tuple[Segmentation, ...]]:
         """Return what each model says of each (H, W, 3) uint8 RGB image; raises ModelError.
 
-        DeviceLostError where no further image can be served.
+        With moments, one an image, streaming models go on from each stream's last image; without,
+        an image has no past. DeviceLostError where no further image can be served.
         """
         try:
-            answers = self._predict(images)
+            answers = self._predict(images, moments)
         except ModelError:
             raise
         except Exception as error:  # whatever a network raises
@@ -141,8 +145,18 @@ class Pipeline:
         for _ in range(WARM_UP_RUNS if compiled else 1):
             self.segment(check_frames(self._config.model.frame_size)[0])
 
-    def _predict(self, images: Sequence[NDArray[np.uint8]]) -> list[tuple[Segmentation, ...]]:
-        return list(zip(*(part.model.predict(images) for part in self._parts), strict=True))
+    def forget(self) -> None:
+        """Let the next image of each stream be its first."""
+        for model in self.loaded:
+            if isinstance(model, StreamingModel):
+                model.forget()
+
+    def _predict(self, images: Sequence[NDArray[np.uint8]], moments: Sequence[Moment] = ()
+                 ) -> list[tuple[Segmentation, ...]]:
+        answers = (model.predict_next(images, moments)
+                   if moments and isinstance(model, StreamingModel) else model.predict(images)
+                   for model in self.loaded)
+        return list(zip(*answers, strict=True))
 
     def _explained(self, error: Exception) -> ModelError:
         """Return what a network's exception means for the next image."""
@@ -177,6 +191,7 @@ class Pipeline:
         return ModelOptions(
             device=self.device, task=task, confidence=config.confidence, min_area=config.min_area,
             score_threshold=config.score_threshold, overlap_threshold=config.overlap_threshold,
+            query_threshold=config.query_threshold, query_kept_share=config.query_kept_share,
             weights=getattr(config, f'{task}_weights'),
             sha256=getattr(config, f'{task}_sha256'), allow_download=config.allow_download,
             allow_executable_models=config.allow_executable_models,

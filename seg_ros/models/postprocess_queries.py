@@ -47,8 +47,6 @@ class QueryContract:
     """How the queries of a network are meant."""
 
     label_set: LabelSet
-    object_threshold: float = 0.8  # panoptic: queries with a lower score take no part
-    kept_share: float = 0.8  # panoptic: a segment that wins less of its own mask is dropped
     null_class: bool = True  # softmax with a null class; otherwise sigmoids, one class or several
     score_by_mask: bool = True  # an instance's score is also how sure its mask is of itself
     carried: bool = False  # a query follows its object from frame to frame: report it as slot
@@ -315,7 +313,7 @@ def _panoptic(queries: Queries, grid: Grid, contract: QueryContract, options: Mo
               ) -> Segmentation:
     """Give each pixel to the query with the largest score x mask; drop what wins too little."""
     scores, class_ids = contract.probabilities(queries.class_logits).max(dim=1)
-    takes_part = _is_object(queries, contract) & (scores > contract.object_threshold)
+    takes_part = _is_object(queries, contract) & (scores > options.query_threshold)
     rows = torch.nonzero(takes_part)[:, 0]
     if len(rows) == 0:
         return _all_void(grid, contract, options)
@@ -325,7 +323,7 @@ def _panoptic(queries: Queries, grid: Grid, contract: QueryContract, options: Mo
     solid = found.best >= (0.5 * scores)[found.owner.flatten()].view(grid.size)
     codes = 2 * found.owner + solid
     counts = torch.bincount(codes.flatten(), minlength=2 * len(rows)).view(-1, 2)
-    kept = _large_enough(counts.cpu().numpy(), found.areas.cpu().numpy(), contract.kept_share)
+    kept = _large_enough(counts.cpu().numpy(), found.areas.cpu().numpy(), options.query_kept_share)
     return _published(codes, found.best, _Segments(
         kept=kept, class_ids=class_ids[rows].cpu().numpy().astype(np.uint8),
         scores=scores.cpu().numpy(), rows=rows.cpu().numpy()), contract, options)

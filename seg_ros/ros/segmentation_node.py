@@ -14,7 +14,7 @@ import torch
 
 from seg_ros.core.config import Config
 from seg_ros.core.types import Segmentation
-from seg_ros.models.contract import DeviceLostError
+from seg_ros.models.contract import DeviceLostError, Moment
 from seg_ros.models.pipeline import Pipeline
 from seg_ros.ros.bond import Heartbeat
 from seg_ros.ros.camera_channel import CameraChannel, Job
@@ -169,6 +169,8 @@ class SegmentationNode(ManagedNode[Pipeline]):
         """Forget every track, between two frames."""
         for channel in self._channels:
             self._worker.submit(channel.reset_tracking)
+        if self._pipeline is not None:
+            self._worker.submit(self._pipeline.forget)
         return response
 
     def _look(self) -> Health:
@@ -204,7 +206,9 @@ def _infer(pipeline: Pipeline, jobs: Sequence[Job]
         return []
     begun_s = time.perf_counter()
     try:
-        results = pipeline.infer([job.frame.image for job in jobs])
+        results = pipeline.infer(
+            [job.frame.image for job in jobs],
+            [Moment(stream=job.channel.name, stamp=job.frame.stamp) for job in jobs])
     except DeviceLostError:
         raise
     except Exception as error:  # the frame that broke the batch must not take the others along

@@ -12,14 +12,17 @@ import torch
 import transformers
 
 from benchmarks import tiny_hub
+from seg_ros.core.config import config_from
 from seg_ros.core.types import VOID
 from seg_ros.models import huggingface, load_model
-from seg_ros.models.contract import ALL_TASKS, ModelError, ModelOptions, Task
+from seg_ros.models.contract import ALL_TASKS, ModelError, ModelOptions, Moment, Task
 from seg_ros.models.hub.classes import read_classes
+from seg_ros.models.pipeline import Pipeline
 from seg_ros.models.postprocess_queries import Queries, segment_queries
 
 SQUARE = (tiny_hub.SIZE, tiny_hub.SIZE)
 WIDE = (90, 160)
+EASILY = {'query_threshold': 0.5, 'query_kept_share': 0.05}
 QUERY_KINDS = sorted(set(tiny_hub.KINDS) - {'segformer', 'upernet'})
 EOMT_KINDS = ['eomt', 'eomt_masked', 'eomt_dinov3']
 CAR, PERSON = tiny_hub.NAMES.index('car'), tiny_hub.NAMES.index('person')
@@ -146,7 +149,7 @@ def test_class_maps_are_the_librarys(kind, size, saved, library, processor):
 
 def easily(model):
     """Let a random network's many segments through, which contradict each other."""
-    model.contract = replace(model.contract, object_threshold=0.5, kept_share=0.05)
+    model.options = replace(model.options, **EASILY)
     return model
 
 
@@ -252,27 +255,81 @@ def test_videomt_frame_by_frame_is_the_librarys_clip(saved, library, processor):
                                        atol=1e-3, rtol=1e-3)
 
 
-def test_streams_do_not_mix_and_can_be_forgotten(saved):
-    def slots_and_maps(answers):
-        return [(answer.class_map.tobytes(), answer.instances.slots.tolist())
-                for answer in answers]
+def answers_of(results):
+    """Return what two runs of a stream must agree on."""
+    return [(result.class_map.tobytes(), result.instances.slots.tolist()) for result in results]
 
+
+def moments(*names, frame):
+    return [Moment(stream=name, stamp=frame * 100_000_000) for name in names]
+
+
+@pytest.fixture
+def video(saved):
+    """Return a VidEoMT that finds many segments."""
+    return easily(loaded(saved('videomt')))
+
+
+def streamed(model, images, name=''):
+    """Return the answers to the images of one camera, one after the other."""
+    return [model.predict_next([image], moments(name, frame=frame))[0]
+            for frame, image in enumerate(images)]
+
+
+def test_streams_do_not_mix_whatever_the_order(video):
     front, left = ([picture(WIDE, seed + camera) for seed in range(3)] for camera in (0, 50))
-    model = easily(loaded(saved('videomt')))
-    alone = [[model.predict_streams([image], [name])[0] for image in images]
-             for name, images in (('front', front), ('left', left))]
-    model.forget('front')
-    model.forget('left')
-    # in one batch, and in another order each time
-    first = model.predict_streams([front[0], left[0]], ['front', 'left'])
-    second = model.predict_streams([left[1], front[1]], ['left', 'front'])[::-1]
-    third = model.predict_streams([front[2], left[2]], ['front', 'left'])
-    together = list(zip(first, second, third, strict=True))
-    assert [slots_and_maps(answers) for answers in together] \
-        == [slots_and_maps(answers) for answers in alone]
-    # a frame without a stream is a first frame
-    assert slots_and_maps(model.predict([front[0]])) == slots_and_maps(alone[0][:1])
-    assert slots_and_maps(model.predict([front[1]])) != slots_and_maps(alone[0][1:2])
+    alone = [streamed(video, front), streamed(video, left, 'other')]
+    video.forget()
+    together = []
+    for frame in range(3):
+        pair = [front[frame], left[frame]]
+        if frame % 2:
+            answers = video.predict_next(pair[::-1], moments('left', 'front', frame=frame))[::-1]
+        else:
+            answers = video.predict_next(pair, moments('front', 'left', frame=frame))
+        together.append(answers)
+    assert [answers_of(results) for results in zip(*together, strict=True)] \
+        == [answers_of(results) for results in alone]
+
+
+def test_a_frame_depends_on_the_past_of_its_stream_only(video):
+    images = [picture(WIDE, seed) for seed in range(3)]
+    first = answers_of(streamed(video, images))
+    assert answers_of(video.predict(images))[0] == first[0]  # without a stream it is a first one
+    assert answers_of(video.predict(images))[1:] != first[1:]
+    # stamps that jump back start anew, and so do a long gap, another size and a reset
+    assert answers_of(streamed(video, images)) == first
+    late = video.predict_next([images[0]], moments('', frame=20))
+    assert answers_of(late) == first[:1]
+    other = picture(SQUARE)
+    resized = video.predict_next([other], moments('', frame=21))
+    assert answers_of(resized) == answers_of(video.predict([other]))
+    video.forget()
+    assert answers_of(video.predict_next([other], moments('', frame=22))) == answers_of(resized)
+
+
+def test_a_batch_that_fails_leaves_every_stream_as_it_was(video):
+    images = [picture(WIDE, seed) for seed in range(2)]
+    expected = answers_of(streamed(video, images))
+    video.forget()
+    video.predict_next([images[0]], moments('', frame=0))
+    with pytest.raises(ModelError):
+        video.predict_next([images[1], np.zeros((0, 4, 3), np.uint8)],
+                           moments('', 'broken', frame=1))
+    again = video.predict_next([images[1]], moments('', frame=1))
+    assert answers_of(again) == expected[1:]
+
+
+def test_the_pipeline_tells_a_streaming_model_where_an_image_comes_from(saved):
+    pipeline = Pipeline(config_from({
+        'device': 'cpu', 'panoptic_model': f'huggingface/{saved("videomt")}', **EASILY}))
+    images = [picture(WIDE, seed) for seed in range(2)]
+    expected = answers_of(streamed(easily(loaded(saved('videomt'))), images))
+    results = [pipeline.infer([image], moments('', frame=frame))[0][0]
+               for frame, image in enumerate(images)]
+    assert answers_of(results) == expected
+    pipeline.forget()
+    assert answers_of(pipeline.infer([images[0]], moments('', frame=2))[0]) == expected[:1]
 
 
 def test_weights_are_hashed_and_may_come_from_another_file(saved, tmp_path):

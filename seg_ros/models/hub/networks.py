@@ -17,7 +17,7 @@ from transformers.utils import logging as transformers_logging
 
 from seg_ros.core.types import Segmentation
 from seg_ros.models.acceleration import accelerate
-from seg_ros.models.contract import ALL_TASKS, Model, ModelError, ModelOptions, Task
+from seg_ros.models.contract import ALL_TASKS, Model, ModelError, ModelOptions, Moment, Task
 from seg_ros.models.hub.classes import Classes, read_classes
 from seg_ros.models.hub.eomt import EomtNetwork
 from seg_ros.models.hub.preparation import Preparation, Prepared, read_preparation
@@ -25,6 +25,7 @@ from seg_ros.models.postprocess import label_pixels, require_finite
 from seg_ros.models.postprocess_queries import Queries, QueryContract, segment_queries
 from seg_ros.models.weights import ModelFolder, parse_tensors, read_file, refuse
 
+_LONGEST_GAP_NS = 1_000_000_000  # after a longer one a stream starts anew
 _logger = logging.getLogger(__name__)
 
 
@@ -95,7 +96,7 @@ def _model(parts: _Parts, folder: Path, options: ModelOptions) -> Model:
     if not parts.kind.has_queries:
         return SemanticModel(parts, options)
     if parts.kind.network.startswith('Videomt'):
-        return StreamingModel(parts, options, EomtNetwork(parts.network))
+        return VideoModel(parts, options, EomtNetwork(parts.network))
     if parts.kind.is_eomt:
         return QueryModel(parts, options, EomtNetwork(parts.network))
     if parts.kind.network.startswith('OneFormer'):
@@ -241,7 +242,7 @@ class QueryModel(_HubModel):
         self.tasks = _tasks(self.spec, parts)
         self.contract = QueryContract(
             self.label_set, null_class=parts.kind.null_class, used=parts.classes.used,
-            score_by_mask=parts.kind.null_class, carried=isinstance(self, StreamingModel))
+            score_by_mask=parts.kind.null_class, carried=isinstance(self, VideoModel))
 
     @property
     def task(self) -> Task:
@@ -293,30 +294,44 @@ class OneFormerModel(QueryModel):
         return masks, classes
 
 
-class StreamingModel(QueryModel):
-    """VidEoMT: each frame of a stream starts from the queries that the last one left."""
+@dataclass(frozen=True, eq=False)
+class _Past:
+    """What a stream's last image left."""
+
+    stamp: int  # ns
+    size: tuple[int, int]  # of the image
+    queries: torch.Tensor  # (1, Q, channels)
+
+    def leads_to(self, image: NDArray[np.uint8], stamp: int) -> bool:
+        """Return whether an image goes on from here."""
+        return 0 <= stamp - self.stamp <= _LONGEST_GAP_NS and image.shape[:2] == self.size
+
+
+class VideoModel(QueryModel):
+    """VidEoMT: each image of a stream starts from the queries that the last one left."""
 
     def __init__(self, parts: _Parts, options: ModelOptions, network: nn.Module) -> None:
         """Take over the parts; no stream has begun."""
         super().__init__(parts, options, network)
-        self._carried: dict[str, torch.Tensor] = {}
+        self._past: dict[str, _Past] = {}
 
     @torch.inference_mode()
-    def predict_streams(self, images: Sequence[NDArray[np.uint8]], streams: Sequence[str]
-                        ) -> list[Segmentation]:
-        """Segment the next image of each stream; raises ModelError."""
-        return [self._next(image, stream)
-                for image, stream in zip(images, streams, strict=True)]
+    def predict_next(self, images: Sequence[NDArray[np.uint8]], moments: Sequence[Moment]
+                     ) -> list[Segmentation]:
+        """Segment the next image of each stream; see contract.StreamingModel."""
+        past, answers = dict(self._past), []
+        for image, moment in zip(images, moments, strict=True):
+            prepared, before = self._prepare(image), past.get(moment.stream)
+            goes_on = before is not None and before.leads_to(image, moment.stamp)
+            found = self.network(prepared.pixels, before.queries if before and goes_on else None)
+            answers.append(self._settle(image, prepared, found.masks, found.classes))
+            # a copy: what a compiled network answers is overwritten by its next call
+            past[moment.stream] = _Past(stamp=moment.stamp, size=image.shape[:2],
+                                        queries=found.queries.clone())
+        # only now: a batch that fails is tried again, image by image
+        self._past = past
+        return answers
 
-    def forget(self, stream: str) -> None:
-        """Let the next image of a stream be its first."""
-        self._carried.pop(stream, None)
-
-    def _next(self, image: NDArray[np.uint8], stream: str) -> Segmentation:
-        prepared = self._prepare(image)
-        found = self.network(prepared.pixels, self._carried.get(stream))
-        answer = self._settle(image, prepared, found.masks, found.classes)
-        # only now: logits that are not finite must not be carried; a copy, because what a
-        # compiled network answers is overwritten by its next call
-        self._carried[stream] = found.queries.clone()
-        return answer
+    def forget(self) -> None:
+        """Let the next image of each stream be its first."""
+        self._past = {}
