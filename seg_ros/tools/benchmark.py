@@ -39,6 +39,7 @@ class Machine:
     device: str
     cores: int
     threads: int
+    spins: str  # turns that a thread of OpenMP spins before it sleeps; empty = by OpenMP's rule
     load_before: float  # processes that ran or waited, mean of the minute before
     torch: str
     python: str
@@ -112,7 +113,7 @@ def measure(pipeline: Pipeline, *, size: str, frames: int, load_before: float) -
         device_peak_mb=torch.cuda.max_memory_allocated(pipeline.device) / 1e6 if on_gpu else None,
         machine=Machine(
             device=device_name(pipeline.device), cores=os.cpu_count() or 1,
-            threads=torch.get_num_threads(), load_before=round(load_before, 2),
+            threads=torch.get_num_threads(), spins=_spins(), load_before=round(load_before, 2),
             torch=torch.__version__, python=platform.python_version()))
 
 
@@ -155,6 +156,12 @@ def _predict(model: Model, image: NDArray[np.uint8], spent_s: defaultdict[str, f
     return results
 
 
+def _spins() -> str:
+    """Return how long waiting threads spin, as the environment says."""
+    passive = os.environ.get('OMP_WAIT_POLICY', '').upper() == 'PASSIVE'
+    return os.environ.get('GOMP_SPINCOUNT', '0' if passive else '')
+
+
 def device_name(device: torch.device) -> str:
     """Return the product's name."""
     if device.type == 'cuda':
@@ -179,7 +186,8 @@ def report(result: Benchmark) -> str:
     lines += ['', f'{result.frames_per_second:.1f} frames a second at {result.size}, without '
               f'decode and messages ({result.frames} frames)', memory]
     lines += [f'{spec} in {mode}' for spec, mode in result.modes.items()]
-    lines.append(f'{machine.device}, {machine.cores} cores, {machine.threads} threads, '
+    spin = f' that spin {machine.spins} turns' if machine.spins else ''
+    lines.append(f'{machine.device}, {machine.cores} cores, {machine.threads} threads{spin}, '
                  f'load average {machine.load_before} before, torch {machine.torch}')
     if machine.busy:
         lines.append('other work was running: an idle machine is faster')

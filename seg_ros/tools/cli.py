@@ -8,12 +8,17 @@ from collections.abc import Sequence
 from importlib import import_module
 import logging
 import os
+from pathlib import Path
 import sys
+import time
 
 from seg_ros.core.config import parameter_table
 
 BAD_USE = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
+_LOAD = Path('/proc/loadavg')
+_LOOKS, _LOOK_S = 10, 0.01
+_SHORT_SPIN = '10000'  # turns, about 0.1 ms
 _DESCRIPTION = """Segment images without ROS, with the pipeline that the node runs.
 
   seg_ros evaluate --images DIR --labels DIR    how well a model does on labelled images
@@ -25,9 +30,7 @@ _DESCRIPTION = """Segment images without ROS, with the pipeline that the node ru
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return the exit code; errors are one sentence on stderr."""
     logging.basicConfig(format='%(levelname)s: %(message)s')
-    # read when torch is imported: on a busy machine, threads that spin while they wait for each
-    # other make a model several times slower
-    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+    _choose_how_threads_wait()
     try:
         options = _parser().parse_args(arguments)
         return options.run(options)
@@ -38,6 +41,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # the expression is looked at only when something is raised: torch stays out until then
     except _model_error() as error:
         return _fail(error)
+
+
+def _choose_how_threads_wait() -> None:
+    """Set what OpenMP reads when torch is imported, unless the user has.
+
+    Threads that spin while they wait for each other take the time of those they wait for: on a
+    busy machine a model is several times slower. On an idle one a short spin saves the wake-ups,
+    a quarter of street_tiny's time.
+    """
+    if 'OMP_WAIT_POLICY' in os.environ or 'GOMP_SPINCOUNT' in os.environ:
+        return
+    os.environ['OMP_WAIT_POLICY'] = 'PASSIVE'
+    if _is_idle():
+        os.environ['GOMP_SPINCOUNT'] = _SHORT_SPIN
+
+
+def _is_idle() -> bool:
+    """Return whether nothing but this process has wanted a core for a moment."""
+    try:
+        for _ in range(_LOOKS):
+            # the fourth number of `0.20 0.18 0.12 1/80 11206`: what runs now, this process too
+            if int(_LOAD.read_text().split()[3].partition('/')[0]) > 1:
+                return False
+            time.sleep(_LOOK_S)
+    except (OSError, ValueError, IndexError):
+        return False
+    return True
 
 
 def _fail(error: Exception) -> int:

@@ -45,7 +45,8 @@ def test_two_models_share_the_stages():
 
 @pytest.mark.parametrize(('load', 'busy'), [(0.9, False), (1.1, True)])
 def test_a_busy_machine_is_said_to_be_busy(load, busy):
-    machine = Machine(device='a CPU', cores=2, threads=2, load_before=load, torch='', python='')
+    machine = Machine(device='a CPU', cores=2, threads=2, spins='', load_before=load, torch='',
+                      python='')
     assert machine.busy is busy
 
 

@@ -19,6 +19,7 @@ from seg_ros.models import available_models
 from seg_ros.models.checkerboard import class_of_colour, instance_of_colour, LABEL_SET
 from seg_ros.sim.recording import open_recording
 from seg_ros.sim.video import VideoWriter
+from seg_ros.tools import cli
 from seg_ros.tools.cli import main
 
 ROOT = Path(__file__).parents[2]
@@ -164,3 +165,23 @@ def test_an_interrupt_ends_it_quietly_with_code_130(tmp_path):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert 'Traceback' not in err
+
+
+@pytest.mark.parametrize(('load', 'expected'), [
+    ('0.00 0.01 0.00 1/80 11206', {'OMP_WAIT_POLICY': 'PASSIVE', 'GOMP_SPINCOUNT': '10000'}),
+    ('0.00 0.01 0.00 2/80 11206', {'OMP_WAIT_POLICY': 'PASSIVE'}),
+    ('', {'OMP_WAIT_POLICY': 'PASSIVE'}),
+])
+def test_threads_spin_only_where_nothing_else_runs(tmp_path, monkeypatch, load, expected):
+    path = tmp_path / 'loadavg'
+    path.write_text(load)
+    monkeypatch.setattr(cli, '_LOAD', path)
+    monkeypatch.setattr('os.environ', {})
+    cli._choose_how_threads_wait()
+    assert os.environ == expected
+
+
+def test_how_threads_wait_is_the_users_choice_where_there_is_one(monkeypatch):
+    monkeypatch.setattr('os.environ', {'OMP_WAIT_POLICY': 'ACTIVE'})
+    cli._choose_how_threads_wait()
+    assert os.environ == {'OMP_WAIT_POLICY': 'ACTIVE'}
