@@ -83,9 +83,17 @@ def _postprocess(arguments: argparse.Namespace) -> dict[str, Any]:
     return {'postprocess': figures}
 
 
+def _points(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Measure depth to a labelled cloud beside plain numpy."""
+    from benchmarks import paired, points
+    figures = paired.measure_pairs(points.pairs(), rounds=arguments.rounds)
+    print(paired.pairs_table(figures, title='points'))
+    return {'points': figures}
+
+
 SECTIONS: Mapping[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     'node': _node, 'cameras': _cameras, 'street': _street, 'postprocess': _postprocess,
-    'gpu': _gpu}
+    'gpu': _gpu, 'points': _points}
 
 
 def _cost_table(size: str, figures: Mapping[str, Any]) -> str:

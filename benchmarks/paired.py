@@ -57,14 +57,15 @@ def percentiles(times_ms: Iterable[float]) -> dict[str, float]:
     return {'p50': round(float(p50), 2), 'p99': round(float(p99), 2)}
 
 
-def pairs_table(figures: Mapping[str, Mapping[str, Any]]) -> str:
+def pairs_table(figures: Mapping[str, Mapping[str, Any]], *, title: str = 'post-processing'
+                ) -> str:
     """Return the figures for people."""
     width = max(map(len, figures), default=0) + 2
-    lines = [f'\n{"post-processing":<{width}}{"ours ms":>9}{"theirs ms":>11}{"x faster":>10}'
+    lines = [f'\n{title:<{width}}{"ours ms":>9}{"theirs ms":>11}{"x faster":>10}'
              f'{"goal":>6}']
     for name, row in figures.items():
         missed = '' if row['reached'] else '  missed'
         lines.append(f'{name:<{width}}{row["ours_ms"]["p50"]:>9.1f}'
                      f'{row["theirs_ms"]["p50"]:>11.1f}{row["times_faster"]:>10.1f}'
-                     f'{row["goal"]:>6.0f}{missed}')
+                     f'{row["goal"]:>6g}{missed}')
     return '\n'.join(lines)

@@ -25,6 +25,7 @@ def generated(page: str) -> str:
     """Return a page's text with its generated parts as they should be."""
     parts = {'parameters': parameter_table(), 'codes': codes_table(), 'faults': _faults(),
              'figures': figures(), 'space': _space(_report('space')),
+             'points': _points(_report('bench_points')),
              'quality': _by_class(_report('street_tiny'))}
     for name, text in parts.items():
         block = re.compile(rf'(<!-- {name} -->\n).*?(<!-- /{name} -->)', re.DOTALL)
@@ -142,6 +143,17 @@ def _space(report: dict[str, Any]) -> str:
         lines += [f'| {condition} | {distance} | {row["drivable_found"]:.3f} | '
                   f'{row["free_but_blocked"]:.4f} | {row["bearings_with_obstacle"]:.3f} | '
                   f'{_spread(row.get("nearest_obstacle_m"))} |' for distance, row in bins.items()]
+    return '\n'.join(lines)
+
+
+def _points(report: dict[str, Any]) -> str:
+    """Return what a labelled cloud costs."""
+    lines = ['One core, `make bench ARGS="--only points"`, both in turn in one run:', '',
+             '| | ms, median (99th percentile) | plain numpy, ms | times faster |',
+             '|---|---|---|---|']
+    lines += [f'| {name} | {row["ours_ms"]["p50"]:.1f} ({row["ours_ms"]["p99"]:.1f}) | '
+              f'{row["theirs_ms"]["p50"]:.1f} ({row["rival"].removeprefix("plain numpy, ")}) | '
+              f'{row["times_faster"]:.1f} |' for name, row in report['points'].items()]
     return '\n'.join(lines)
 
 

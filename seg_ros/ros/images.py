@@ -13,7 +13,8 @@ from std_msgs.msg import Header
 
 def fill(data: array[int], values: NDArray[np.generic]) -> None:
     """Append the bytes of an array to a message's data: one copy, where assigning takes two."""
-    data.frombytes(np.ascontiguousarray(values).data.cast('B'))
+    if values.size:  # nothing cannot be cast
+        data.frombytes(np.ascontiguousarray(values).data.cast('B'))
 
 
 def image_message(pixels: NDArray[np.generic], *, encoding: str, header: Header) -> Image:

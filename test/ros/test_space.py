@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from lifecycle_msgs.msg import Transition
 from nav_msgs.msg import OccupancyGrid
 import numpy as np
 import pytest
@@ -314,6 +315,46 @@ def test_calibration_of_another_image_places_nothing_and_costs_no_label(robot):
     finally:
         robot.infos.publish(camera_info(robot))
         robot.spin_until(lambda: _full_is_served(robot), what='the right one is heard')
+
+
+def test_the_cloud_has_the_size_of_the_label_images(robot):
+    assert robot.set_parameters(output_size='32x24')[0]
+    try:
+        answer = ask(robot, *image_and_depth(robot))
+        labels, cloud = answer.pixels('semantic/image_raw'), points_of(answer.messages['points'])
+        assert cloud.shape == labels.shape == (24, 32)
+        np.testing.assert_array_equal(cloud['label'], labels)
+        v, u = np.indices(cloud.shape)
+        # pixel centres are at integers: the small image's (u + 0.5) is half the large one's
+        x = ((u + 0.5) * 2 - 0.5 - (WIDTH - 1) / 2) / FOCAL * cloud['z']
+        np.testing.assert_allclose(cloud['x'], x, rtol=1e-5, atol=1e-6)
+    finally:
+        assert robot.set_parameters(output_size='')[0]
+        served(robot)
+
+
+def test_topics_of_classes_come_and_go_with_their_parameter(robot):
+    assert robot.set_parameters(drivable_classes=['plant'], obstacle_classes=['*'])[0]
+    try:
+        answer = ask(robot, *image_and_depth(robot))
+        assert answer.messages['drivable'].width == 0
+        assert answer.messages['obstacles'].width == np.isfinite(depth_picture()).sum()
+    finally:
+        assert robot.set_parameters(drivable_classes=['ground'],
+                                    obstacle_classes=['wall', 'box', 'ball'])[0]
+        served(robot)
+    accepted, reason = robot.set_parameters(obstacle_classes=['lake'])
+    assert not accepted and "unknown class 'lake'" in reason
+
+
+def test_depth_is_joined_again_after_a_pause(robot):
+    assert robot.change_state(Transition.TRANSITION_DEACTIVATE)
+    assert robot.change_state(Transition.TRANSITION_ACTIVATE)
+    robot.spin_until(lambda: robot.depths.get_subscription_count()
+                     and robot.infos.get_subscription_count()
+                     and robot.images.get_subscription_count(), what='the node listens again')
+    robot.infos.publish(camera_info(robot))
+    robot.spin_until(lambda: _full_is_served(robot), what='all outputs again')
 
 
 def served(robot):
