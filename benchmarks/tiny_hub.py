@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,7 @@ def save(kind: str, folder: Path) -> Path:
     """Make the model of a kind, save it with its image processor, return the folder."""
     torch.manual_seed(0)
     model, processor = KINDS[kind]()
-    with torch.no_grad():
-        # random networks say much the same everywhere: make them contradict themselves
-        for name, weight in model.named_parameters():
-            if name.endswith(_SHARPENED):
-                weight.mul_(20.0)
+    _contradict(model)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     if kind != 'rf_detr':  # whose classes all are
@@ -32,8 +29,23 @@ def save(kind: str, folder: Path) -> Path:
     return folder
 
 
+@torch.no_grad()
+def _contradict(model: Any) -> None:
+    """Make queries differ: fresh networks say much the same of everything, and in doubt."""
+    if 'Former' in type(model).__name__:
+        for weight in model.parameters():
+            if weight.dim() > 1:
+                weight.normal_(std=1.5 / math.sqrt(weight[0].numel()))
+    for name, weight in model.named_parameters():
+        if name.endswith(_SHARPENED):
+            weight.mul_(20.0)
+        elif name.endswith(_QUERIES):
+            weight.normal_()
+
+
 _SHARPENED = ('class_predictor.weight', 'class_predictor.bias', 'class_embed.weight',
               'mask_head.fc3.weight', 'classifier.weight')
+_QUERIES = ('queries_embedder.weight', 'queries_features.weight')
 
 
 def _labels() -> dict[str, Any]:

@@ -18,14 +18,15 @@ ROOT = Path(__file__).resolve().parent.parent
 _PICTURE_WIDTH = 1500  # pixels
 
 
-PAGES = ('README.md', 'docs/street_tiny.md', 'docs/reliability.md', 'docs/integration.md')
+PAGES = ('README.md', 'docs/street_tiny.md', 'docs/reliability.md', 'docs/integration.md',
+         'docs/models.md')
 
 
 def generated(page: str) -> str:
     """Return a page's text with its generated parts as they should be."""
     parts = {'parameters': parameter_table(), 'codes': codes_table(), 'faults': _faults(),
              'figures': figures(), 'space': _space(_report('space')),
-             'points': _points(_report('bench_points')),
+             'points': _points(_report('bench_points')), 'parity': _parity(),
              'quality': _by_class(_report('street_tiny'))}
     for name, text in parts.items():
         block = re.compile(rf'(<!-- {name} -->\n).*?(<!-- /{name} -->)', re.DOTALL)
@@ -59,6 +60,17 @@ def _quality(report: dict[str, Any]) -> str:
         f'| mIoU on synthetic streets | {streets["miou"]:.3f} |',
         f'| PQ on synthetic streets (things, stuff) | {quality["all"]["pq"]:.3f} '
         f'({quality["things"]["pq"]:.3f}, {quality["stuff"]["pq"]:.3f}) |'))
+
+
+def _parity() -> str:
+    """Return how our answers compare with the libraries'."""
+    lines = ['| model | task | frame | reference | equal classes | equal instances | segments |',
+             '|---|---|---|---|---|---|---|']
+    for row in json.loads((ROOT / 'reports' / 'parity.json').read_text()):
+        lines.append(f'| {row["family"]} | {row["task"]} | {row["frame"]} | {row["reference"]} | '
+                     f'{100 * row["equal_classes"]:.2f} % | {100 * row["equal_instances"]:.2f} % '
+                     f'| {row["segments"]} |')
+    return '\n'.join(lines)
 
 
 def _by_class(report: dict[str, Any]) -> str:

@@ -11,14 +11,13 @@ import pytest
 import torch
 import transformers
 
-from benchmarks import tiny_hub
+from benchmarks import parity_hub, tiny_hub
 from seg_ros.core.config import config_from
 from seg_ros.core.types import VOID
 from seg_ros.models import huggingface, load_model
 from seg_ros.models.contract import ALL_TASKS, ModelError, ModelOptions, Moment, Task
 from seg_ros.models.hub.classes import read_classes
 from seg_ros.models.pipeline import Pipeline
-from seg_ros.models.postprocess_queries import Queries, segment_queries
 
 SQUARE = (tiny_hub.SIZE, tiny_hub.SIZE)
 WIDE = (90, 160)
@@ -198,18 +197,16 @@ def test_instances_of_rf_detr_are_the_librarys(size, saved, library, processor):
 
 @pytest.mark.parametrize('task', list(Task))
 @pytest.mark.parametrize('kind', ['mask2former', 'maskformer', 'oneformer', 'eomt'])
-def test_tasks_are_answered_from_the_librarys_logits_as_the_papers_say(
-        kind, task, saved, library, processor):
-    # the library's own post-processing of these is wrong: see test_postprocess_queries
+def test_tasks_are_answered_from_the_librarys_logits_as_the_papers_say(kind, task, saved):
+    # the library's own post-processing of most of these is wrong: see test_postprocess_queries
     image = picture(SQUARE)
-    _, classes, masks = library_logits(
-        library(kind), library_inputs(processor(kind), kind, image, task))
-    model = easily(loaded(saved(kind), task=task, score_threshold=0.2))
-    expected = segment_queries(Queries(classes, masks), size=SQUARE, task=task,
-                               contract=model.contract, options=model.options)
+    _, (classes, things) = parity_hub.library_maps(kind, saved(kind), image, task)
+    model = loaded(saved(kind), task=task, **parity_hub.OPTIONS)
     result = model.predict([image])[0]
-    assert np.mean(result.class_map == expected.class_map) > 0.999
-    assert np.mean(result.instance_map == expected.instance_map) > 0.999
+    # a matrix product adds in another order, so the best of two equal sums may be the other
+    assert (result.class_map == classes).mean() >= (0.999 if task is Task.SEMANTIC else 1)
+    np.testing.assert_array_equal(result.instance_map, things)
+    assert len(np.unique(classes)) > 1
     assert model.tasks == ALL_TASKS
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from benchmarks import paper_loops
 from seg_ros.core.labels import LabelSet
 from seg_ros.core.types import tight_boxes, VOID
 from seg_ros.models import postprocess_queries
@@ -87,89 +88,14 @@ def cropped_and_resized(scene):
     return make_grid(scene.queries, scene.size).resize(scene.mask_logits)
 
 
-def probabilities(scene):
-    """Return (Q, 4) without the null class, and who believes in it most."""
-    if scene.contract.null_class:
-        every = scene.class_logits.softmax(dim=1)
-        return every[:, :-1], every.argmax(dim=1) == NULL
-    return scene.class_logits.sigmoid(), torch.zeros(len(scene.class_logits), dtype=torch.bool)
-
-
-def panoptic_by_the_paper(scene, *, object_threshold=0.8, overlap_threshold=0.8):
-    """Return (class map, instance map, classes and scores of the instances).
-
-    Mask2Former's panoptic_inference with EoMT's final mask; thing segments count from 1.
-    """
-    every, is_null = probabilities(scene)
-    scores, labels = every.max(dim=1)
-    keep = ~is_null & (scores > object_threshold)
-    scores, labels = scores[keep], labels[keep]
-    # one by one: torch rounds the tail of an array otherwise, and equal masks must stay equal
-    masks = [logits.sigmoid() for logits in cropped_and_resized(scene)[keep]]
-    class_map = np.full(scene.size, VOID, np.uint8)
-    instance_map = np.zeros(scene.size, np.int32)
-    found = []
-    if len(scores) == 0:
-        return class_map, instance_map, found
-    mask_ids = (scores[:, None, None] * torch.stack(masks)).argmax(dim=0)
-    for k, class_id in enumerate(labels.tolist()):
-        own = mask_ids == k
-        original = masks[k] >= 0.5
-        final = own & original
-        if not own.any() or not original.any() or not final.any():
-            continue
-        if own.sum().item() / original.sum().item() < overlap_threshold:
-            continue
-        class_map[final.numpy()] = class_id
-        if class_id in LABEL_SET.thing_ids:
-            found.append((class_id, scores[k].item()))
-            instance_map[final.numpy()] = len(found)
-    return class_map, instance_map, found
-
-
-def instances_by_the_paper(scene, *, score_threshold, overlap_threshold):
-    """Return what panoptic_by_the_paper does.
-
-    Mask2Former's instance_inference, then the loop of Kirillov et al. 2019, section 7.
-    """
-    every, _ = probabilities(scene)
-    pairs = sorted(((every[q, c].item(), q, c) for q in range(len(every))
-                    for c in sorted(LABEL_SET.thing_ids)), key=lambda pair: -pair[0])[:100]
-    logits = cropped_and_resized(scene)
-    scored = []
-    for probability, q, c in pairs:
-        mask = logits[q] > 0
-        certainty = (logits[q].sigmoid() * mask).sum().item() / max(1, mask.sum().item())
-        scored.append((probability * (certainty if scene.contract.score_by_mask else 1), q, c))
-    taken = torch.zeros(scene.size, dtype=torch.bool)
-    class_map = np.full(scene.size, VOID, np.uint8)
-    instance_map = np.zeros(scene.size, np.int32)
-    found = []
-    for score, q, c in sorted(scored, key=lambda entry: -entry[0]):
-        mask = logits[q] > 0
-        free = mask & ~taken
-        if score < score_threshold or not free.any() \
-                or (mask & taken).sum() > overlap_threshold * mask.sum():
-            continue
-        found.append((c, score))
-        class_map[free.numpy()], instance_map[free.numpy()] = c, len(found)
-        taken |= free
-    return class_map, instance_map, found
-
-
-def classes_by_the_paper(scene):
-    """Return the (C, H, W) sums of MaskFormer's semantic_inference."""
-    every, _ = probabilities(scene)
-    return torch.einsum('qc,qhw->chw', every, cropped_and_resized(scene).sigmoid())
-
-
-def assert_is(result, expected):
-    class_map, instance_map, found = expected
-    np.testing.assert_array_equal(result.class_map, class_map)
-    np.testing.assert_array_equal(result.instance_map, instance_map)
-    assert result.instances.class_ids.tolist() == [class_id for class_id, _ in found]
-    np.testing.assert_allclose(result.instances.scores, [score for _, score in found], rtol=1e-5)
-    np.testing.assert_array_equal(result.instances.boxes, tight_boxes(instance_map, len(found)))
+def assert_is(result, told):
+    np.testing.assert_array_equal(result.class_map, told.class_map)
+    np.testing.assert_array_equal(result.instance_map, told.instance_map)
+    assert result.instances.class_ids.tolist() == [class_id for class_id, _ in told.found]
+    np.testing.assert_allclose(result.instances.scores, [score for _, score in told.found],
+                               rtol=1e-5)
+    np.testing.assert_array_equal(result.instances.boxes,
+                                  tight_boxes(told.instance_map, len(told.found)))
 
 
 def answered(scene, task, **options):
@@ -180,21 +106,28 @@ def answered(scene, task, **options):
 @settings(max_examples=100, deadline=None)
 @given(scenes())
 def test_panoptic_is_the_papers_loop_pixel_for_pixel(scene):
-    assert_is(answered(scene, Task.PANOPTIC), panoptic_by_the_paper(scene))
+    assert_is(answered(scene, Task.PANOPTIC), paper_loops.panoptic(
+        scene.class_logits, cropped_and_resized(scene), thing_ids=LABEL_SET.thing_ids,
+        null_class=scene.contract.null_class))
 
 
 @settings(max_examples=100, deadline=None)
 @given(scenes(), st.sampled_from([0.05, 0.5, 0.8]), st.sampled_from([0.0, 0.5, 0.9]))
 def test_instances_are_the_papers_loop_pixel_for_pixel(scene, score, overlap):
     assert_is(answered(scene, Task.INSTANCE, score_threshold=score, overlap_threshold=overlap),
-              instances_by_the_paper(scene, score_threshold=score, overlap_threshold=overlap))
+              paper_loops.instances(
+                  scene.class_logits, cropped_and_resized(scene), thing_ids=LABEL_SET.thing_ids,
+                  score_threshold=score, overlap_threshold=overlap,
+                  null_class=scene.contract.null_class,
+                  score_by_mask=scene.contract.score_by_mask))
 
 
 @settings(max_examples=100, deadline=None)
 @given(scenes())
 def test_classes_are_the_papers_sums(scene):
     result = answered(scene, Task.SEMANTIC)
-    sums = classes_by_the_paper(scene)
+    sums = paper_loops.class_sums(scene.class_logits, cropped_and_resized(scene),
+                                  null_class=scene.contract.null_class)
     chosen = sums.gather(0, torch.from_numpy(result.class_map).long()[None])[0]
     # a matrix product adds in another order, so equal sums may differ by their rounding
     assert (chosen >= sums.amax(dim=0) * (1 - 1e-5)).all()
