@@ -18,6 +18,7 @@ from seg_ros.models import huggingface, load_model
 from seg_ros.models.contract import ALL_TASKS, ModelError, ModelOptions, Moment, Task
 from seg_ros.models.hub.classes import read_classes
 from seg_ros.models.pipeline import Pipeline
+from seg_ros.sim import Street
 
 SQUARE = (tiny_hub.SIZE, tiny_hub.SIZE)
 WIDE = (90, 160)
@@ -199,7 +200,7 @@ def test_instances_of_rf_detr_are_the_librarys(size, saved, library, processor):
 @pytest.mark.parametrize('kind', ['mask2former', 'maskformer', 'oneformer', 'eomt'])
 def test_tasks_are_answered_from_the_librarys_logits_as_the_papers_say(kind, task, saved):
     # the library's own post-processing of most of these is wrong: see test_postprocess_queries
-    image = picture(SQUARE)
+    image = Street(seed=10_007, width=SQUARE[1], height=SQUARE[0]).frame(60).image
     _, (classes, things) = parity_hub.library_maps(kind, saved(kind), image, task)
     model = loaded(saved(kind), task=task, **parity_hub.OPTIONS)
     result = model.predict([image])[0]
