@@ -130,12 +130,14 @@ def thin_out(points: NDArray[np.float32], *, voxel_m: float) -> NDArray[np.float
     """
     if voxel_m <= 0 or not len(points):
         return points
-    cubes = np.floor(points * np.float32(1 / voxel_m)).astype(np.int64)
-    cubes -= cubes.min(axis=0)
-    sides = cubes.max(axis=0) + 1
-    keys = (cubes[:, 2] * sides[1] + cubes[:, 1]) * sides[0] + cubes[:, 0]
+    planes = np.ascontiguousarray(points.T)  # numpy reduces long rows many times faster
+    cubes = np.floor(planes * np.float32(1 / voxel_m)).astype(np.int64)
+    cubes -= cubes.min(axis=1, keepdims=True)
+    sides = cubes.max(axis=1) + 1
+    keys = (cubes[2] * sides[1] + cubes[1]) * sides[0] + cubes[0]
     order = np.argsort(keys)
     starts = np.flatnonzero(np.diff(keys[order], prepend=-1))
-    sums = np.add.reduceat(points[order].astype(np.float64), starts, axis=0)
     counts = np.diff(starts, append=len(order))
-    return (sums / counts[:, None]).astype(np.float32)
+    means = [np.add.reduceat(plane[order].astype(np.float64), starts) / counts
+             for plane in planes]
+    return np.stack(means, axis=1).astype(np.float32)
