@@ -135,6 +135,8 @@ def mutated_bytes(bench: Bench, count: int) -> Result:
     wellformed = 0
     for number in bench.steps(count, 'V2'):
         original = _image(robot, image_fields(noise(rng, height=6, width=8), 'rgb8', rng=rng))
+        # a mutated stamp must not make it the namesake of another frame
+        original.header.frame_id = f'mutation_{number}_{rng.integers(2**62)}'
         data = _mutated(serialize_message(original), rng)
         try:
             message = deserialize_message(data, Image)
