@@ -85,10 +85,10 @@ def _node_rate(robot: Robot, publishers: dict[str, Any], messages: dict[str, Ima
     while answered < frames:
         robot.spin_until(lambda: robot.order, timeout_s=60.0, what='an answer')
         _, key = robot.order.pop(0)
-        answered += 1
-        send(waiting.pop(key))
+        if key in waiting:  # others are late ones of the round before
+            answered += 1
+            send(waiting.pop(key))
     seconds = time.perf_counter() - started
-    robot.spin_for(0.5)  # what is still on its way belongs to no round
     robot.answers.clear()
     return answered / seconds
 

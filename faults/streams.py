@@ -151,7 +151,7 @@ def _latencies_s(robot: Robot, *, count: int, period_s: float) -> list[float]:
             robot.images.publish(message)
             sent[key_of(message.header)] = time.monotonic()
             next_s += period_s
-        robot._executor.spin_once(timeout_sec=0.002)
+        robot.spin_for(0.002)
         for _, key in robot.order[seen:]:
             latencies[key] = time.monotonic() - sent[key]
         seen = len(robot.order)
