@@ -37,7 +37,6 @@ def generated(page: str) -> str:
 def figures() -> str:
     """Return the tables of figures, from the reports that commands wrote."""
     return '\n\n'.join((_quality(_report('street_tiny')), _cost(_report('bench')),
-                        _throughput(_report('bench_cameras')),
                         _identity(_report('tracking'))))
 
 
@@ -103,17 +102,6 @@ def _cost(report: dict[str, Any]) -> str:
         lines += [f'| {size} | {title} | {cases[case]["times_relay"]:.1f} | '
                   f'{cases[case]["bytes_times_relay"]:.1f} | '
                   f'{cases[case]["round_trip_ms"]["p50"]:.1f} |' for case, title in names.items()]
-    return '\n'.join(lines)
-
-
-def _throughput(report: dict[str, Any]) -> str:
-    """Return how many frames a node serves beside its bare model."""
-    lines = ['One node with several cameras (`.venv/bin/python -m benchmarks.bench --only '
-             'cameras`: `street_tiny` on one thread, 640x480, each camera always has a frame that '
-             'waits), in turn with its model called without ROS, all images in one call:', '',
-             '| cameras | node, frames/s | model alone, frames/s | ratio |', '|---|---|---|---|']
-    lines += [f'| {count} | {row["node_hz"]:.1f} | {row["bare_hz"]:.1f} | '
-              f'{row["node_to_bare"]:.2f} |' for count, row in report['cameras'].items()]
     return '\n'.join(lines)
 
 

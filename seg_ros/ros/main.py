@@ -47,7 +47,7 @@ def _end(number: int) -> None:
     os._exit(0)
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Let glibc reuse an image's memory for the next one.
 
     By default it hands large blocks back to the system, and every frame pays for fresh pages
@@ -64,7 +64,7 @@ def _keep_freed_memory() -> None:
 def _run(module: str) -> None:
     """Import a node's module, run it until a signal, and leave with its exit code."""
     signals = _Signals()
-    _keep_freed_memory()
+    keep_freed_memory()
     # threads of torch that spin while they wait take the time of those they wait for: with
     # every core busy, the model was five times slower
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
