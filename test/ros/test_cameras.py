@@ -12,13 +12,14 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 import yaml
 
-from seg_ros.sim import Street
+from seg_ros.sim import DepthSensor, Street
 from seg_ros.sim.video import VideoWriter
 
 STREET = {
     'image': Image,
     'camera_info': CameraInfo,
     'depth': Image,
+    'depth/camera_info': CameraInfo,
     'truth/semantic': Image,
     'truth/instance': Image,
 }
@@ -144,6 +145,29 @@ def test_depth_is_in_metres_and_infinite_in_the_sky(launch, listen):
     assert np.isinf(depth[classes == 0]).all()
     nearest = depth[np.isfinite(depth)].min()
     assert 0.5 < nearest < 30.0
+
+
+def test_the_simulated_sensor_measures_depth_as_the_library_does(launch, listen):
+    robot = listen(STREET)
+    camera = launch(
+        'street_camera_node',
+        parameters={
+            'width': 160,
+            'height': 120,
+            'seed': 3,
+            'max_frames': 1,
+            'depth_sensor': True,
+            'wait_for_subscribers': 1,
+        },
+    )
+    heard = hear_all(robot, camera, frames=1)
+    street = Street(seed=3, width=160, height=120, rate_hz=15.0)
+    frame = street.frame(0)
+    measured = DepthSensor().measure(
+        frame.depth, image=frame.image, camera=street.camera, seed=0
+    )
+    np.testing.assert_array_equal(pixels_of(heard['depth'][0]), measured)
+    assert heard['depth/camera_info'][0] == heard['camera_info'][0]
 
 
 @pytest.fixture
