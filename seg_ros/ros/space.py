@@ -179,8 +179,8 @@ class CameraSpace:
         self._node, self._prefix, self._tasks = node, prefix, tasks
         self._statistics, self._fail, self._warn = statistics, fail, warn
         self._topics: dict[str, _Topic] = {}
-        self._use(config, label_set)
         self._mounting = make_mounting(node, config.ground)
+        self._use(config, label_set)
         self._grid = self._publisher(OccupancyGrid, 'drivable_grid') if config.ground.grid \
             else None
         self._view: GroundView | None = None
@@ -231,11 +231,14 @@ class CameraSpace:
 
     def apply(self, config: Config, *, label_set: LabelSet) -> None:
         """Use a new configuration and its classes from the next frame on."""
-        depth_changed = config.depth != self._config.depth
-        self._use(config, label_set)
-        if depth_changed:
-            with self._lock:
-                self._joiner = self._new_joiner()
+        def use() -> None:
+            depth_changed = config.depth != self._config.depth
+            self._use(config, label_set)
+            if depth_changed:
+                with self._lock:
+                    self._joiner = self._new_joiner()
+        # on this side's thread: never in the middle of a frame
+        self._worker.submit(use)
 
     def expect(self, header: Header) -> None:
         """Hear of an image that is offered to the model."""
@@ -259,10 +262,13 @@ class CameraSpace:
 
     def look(self) -> str:
         """Follow the QoS of depth; return what is wanted and who publishes."""
-        if not self._input:
-            return 'not subscribed'
-        self._input.adapt()
-        return self._input.describe()
+        if self._input:
+            self._input.adapt()
+        return self._describe()
+
+    def _describe(self) -> str:
+        source = self._input  # another thread may unsubscribe
+        return source.describe() if source else 'not subscribed'
 
     def _receive(self, message: AnyDepth) -> None:
         """Check depth and join it; no pixel is touched here."""
@@ -288,7 +294,7 @@ class CameraSpace:
         """Hand pairs to this side's thread and count frames whose depth did not come."""
         for _ in range(joined.missing):
             self._warn(Event('depth.missing', 'no depth for an image within '
-                             f'{self._config.depth.max_wait_s} s: {self.look()}'))
+                             f'{self._config.depth.max_wait_s} s: {self._describe()}'))
         for segmented, depth in joined.pairs:
             self._worker.offer('depth', lambda s=segmented, d=depth: self._publish_scene(s, d))
 
