@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -37,17 +38,18 @@ def rows() -> Iterator[Row]:
         for kind in tqdm(tiny_hub.KINDS, desc='hub'):
             saved = tiny_hub.save(kind, Path(folder) / kind)
             for size in FRAMES:
-                yield from _rows_of(kind, saved, size)
+                yield from rows_of(kind, saved, size)
 
 
-def _rows_of(kind: str, folder: Path, size: tuple[int, int]) -> Iterator[Row]:
-    """Compare one kind on one frame."""
+def rows_of(kind: str, folder: Path, size: tuple[int, int]) -> Iterator[Row]:
+    """Compare one kind on one frame, in every task that it serves."""
     # padding to a square and resizing twice are the library's own ways, which ours leaves out
     if kind.startswith('eomt') and size[0] != size[1]:
         return
     image = Street(seed=10_007, width=size[1], height=size[0]).frame(60).image
-    for task in sorted(load_model(f'huggingface/{folder}', ModelOptions()).tasks):
-        model = load_model(f'huggingface/{folder}', ModelOptions(task=task, **OPTIONS))
+    model = load_model(f'huggingface/{folder}', ModelOptions())
+    for task in sorted(model.tasks):
+        model.options = ModelOptions(task=task, **OPTIONS)
         answer = model.predict([image])[0]
         reference, theirs = library_maps(kind, folder, image, task)
         yield compare(family=kind, task=str(task), reference=reference, theirs=theirs,
@@ -87,7 +89,9 @@ def library_maps(kind: str, folder: Path, image: NDArray[np.uint8], task: Task
     return _LOOP, _told(outputs, size, task)
 
 
+@lru_cache(maxsize=1)
 def _network(folder: Path) -> Any:
+    """Return the library's own network."""
     name = transformers.AutoConfig.from_pretrained(folder).architectures[0]
     return getattr(transformers, name).from_pretrained(folder, local_files_only=True).eval()
 
