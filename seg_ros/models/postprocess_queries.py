@@ -3,7 +3,8 @@
 
 Serves every model that answers with queries (MaskFormer and its heirs, EoMT, RF-DETR). Pixels are
 interpolated from the coarse masks straight to the output's size, and only where a query can still
-win: there is never a buffer of queries x height x width on a CPU.
+win: on a CPU there is no buffer of queries x height x width; of instances the bits are kept, each
+mask within its own window.
 """
 from __future__ import annotations
 
