@@ -36,7 +36,9 @@ def generated(page: str) -> str:
 
 def figures() -> str:
     """Return the tables of figures, from the reports that commands wrote."""
-    return '\n\n'.join((_quality(_report('street_tiny')), _cost(_report('bench')),
+    bench = _report('bench')
+    return '\n\n'.join((_quality(_report('street_tiny')), _cost(bench), _cameras(bench),
+                        _against_libraries(bench), _on_gpu(bench),
                         _identity(_report('tracking'))))
 
 
@@ -102,6 +104,50 @@ def _cost(report: dict[str, Any]) -> str:
         lines += [f'| {size} | {title} | {cases[case]["times_relay"]:.1f} | '
                   f'{cases[case]["bytes_times_relay"]:.1f} | '
                   f'{cases[case]["round_trip_ms"]["p50"]:.1f} |' for case, title in names.items()]
+    return '\n'.join(lines)
+
+
+def _cameras(report: dict[str, Any]) -> str:
+    """Return what several cameras get of one node."""
+    lines = ['`street_tiny` in one node, cameras of 640x480 (`make bench`), frames a second of '
+             'all cameras together:', '',
+             '| cameras | node | the model alone, batched alike | node / model |',
+             '|---|---|---|---|']
+    lines += [f'| {count} | {row["node_hz"]:.1f} | {row["bare_hz"]:.1f} | '
+              f'{row["node_to_bare"]:.2f} |' for count, row in report['cameras'].items()]
+    return '\n'.join(lines)
+
+
+def _against_libraries(report: dict[str, Any]) -> str:
+    """Return how long our post-processing takes beside the libraries' own."""
+    lines = [
+        "From a network's outputs to labels, ours beside the library's own on the same random "
+        f'scene (`make bench`, {report["machine"]["cores"]} cores, taken in turn, median of the '
+        'ratios):',
+        '',
+        '| outputs of | ours, ms | the library, ms | times as fast | goal |',
+        '|---|---|---|---|---|']
+    for name, row in report['postprocess'].items():
+        missed = '' if row['reached'] else ', missed'
+        lines.append(f'| {name} | {row["ours_ms"]["p50"]:.0f} | {row["theirs_ms"]["p50"]:.0f} '
+                     f'({row["rival"]}) | {row["times_faster"]:.1f} | '
+                     f'{row["goal"]:.0f}{missed} |')
+    return '\n'.join(lines)
+
+
+def _on_gpu(report: dict[str, Any]) -> str:
+    """Return how fast large models are through topics, or that no GPU was there."""
+    gpu = report['gpu']
+    if not gpu['cases']:
+        return f'Large models through topics on a GPU (`make bench`): {gpu["device"]}.'
+    lines = [f'Large models through topics, {gpu["size"]}, {gpu["device"]} (`make bench`), '
+             'frames a second:', '',
+             '| model | precision | node | model with its pre- and post-processing '
+             '| network alone | node / model | goal |',
+             '|---|---|---|---|---|---|---|']
+    lines += [f'| {name} | {row["precision"]} | {row["node_hz"]:.1f} | {row["bare_hz"]:.1f} | '
+              f'{row["network_hz"]:.1f} | {row["node_to_bare"]:.2f} | {row["goal"]:.2f} |'
+              for name, row in gpu['cases'].items()]
     return '\n'.join(lines)
 
 
