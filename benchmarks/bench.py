@@ -32,8 +32,9 @@ def main() -> None:
     report: dict[str, Any] = {
         'machine': {'cores': os.cpu_count(), 'python': platform.python_version(),
                     'load_before': round(os.getloadavg()[0], 2)},
-        'frames': arguments.frames}
+        'frames': arguments.frames, 'loads': {}}
     for section in [arguments.only] if arguments.only else SECTIONS:
+        report['loads'][section] = round(os.getloadavg()[0], 2)  # earlier sections count too
         report |= SECTIONS[section](arguments)
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(report, indent=2) + '\n')

@@ -37,9 +37,12 @@ def generated(page: str) -> str:
 def figures() -> str:
     """Return the tables of figures, from the reports that commands wrote."""
     bench = _report('bench')
-    return '\n\n'.join((_quality(_report('street_tiny')), _cost(bench), _cameras(bench),
-                        _against_libraries(bench), _on_gpu(bench),
-                        _identity(_report('tracking'))))
+    tables = {'node_cost': _cost, 'cameras': _cameras, 'postprocess': _against_libraries,
+              'gpu': _on_gpu}
+    return '\n\n'.join((
+        _quality(_report('street_tiny')),
+        *(table(bench) for section, table in tables.items() if section in bench),
+        _identity(_report('tracking'))))
 
 
 def _report(name: str) -> dict[str, Any]:
@@ -122,8 +125,8 @@ def _against_libraries(report: dict[str, Any]) -> str:
     """Return how long our post-processing takes beside the libraries' own."""
     lines = [
         "From a network's outputs to labels, ours beside the library's own on the same random "
-        f'scene (`make bench`, {report["machine"]["cores"]} cores, taken in turn, median of the '
-        'ratios):',
+        f'scene (`make bench`, {report["machine"]["cores"]} cores, load average '
+        f'{report["loads"]["postprocess"]} before, taken in turn, median of the ratios):',
         '',
         '| outputs of | ours, ms | the library, ms | times as fast | goal |',
         '|---|---|---|---|---|']
