@@ -20,7 +20,7 @@ from seg_ros.models.checkerboard import class_of_colour
 from seg_ros.ros.domain import lent_domain
 
 SEMANTIC = {'semantic/image_raw': Image}
-PATIENCE_S = 60.0  # until an answer is called missing: the machine may be busy
+PATIENCE_S = 120.0  # until an answer is called missing: the machine may be busy
 _SHOWN_PROBLEMS = 5
 
 

@@ -191,7 +191,7 @@ class Robot:
             self.order.append((topic, key))
         return keep
 
-    def spin_until(self, condition: Callable[[], Any], *, timeout_s: float = 20.0,
+    def spin_until(self, condition: Callable[[], Any], *, timeout_s: float = 60.0,
                    what: str = '') -> None:
         """Spin until a condition holds; raise TimeoutError at the deadline."""
         deadline = time.monotonic() + timeout_s
@@ -233,7 +233,7 @@ class Robot:
         return message
 
     def ask(self, message: Image | CompressedImage, *, publisher: Any = None,
-            timeout_s: float = 20.0) -> Answer:
+            timeout_s: float = 60.0) -> Answer:
         """Publish an image and return all outputs with its header."""
         key = key_of(message.header)
         (publisher or self.images).publish(message)
