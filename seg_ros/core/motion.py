@@ -15,7 +15,8 @@ _POSITION_STD = 0.06  # of a measurement, beside half a pixel
 _FIRST_SPEED_STD = 1.5  # sizes a second, of a box seen once
 _ACCELERATION = 2.0  # sizes a second, of speed changes over one second
 _AXES = np.array([1.0, 1.0, 0.25, 0.25])  # of both: sizes change less than places
-_MAX_GROWTH = 1.0  # sizes a second
+_MAX_GROWTH = 3.0  # sizes a second
+_MAX_STEP = 0.5  # of relative growth in one prediction
 _LOOSE = 25.0  # a box that is looked for may be so much worse, in variance
 _MIN_TRUST = 0.1
 _GROWTH_FADE_S = 0.3  # an unseen box soon stops to grow or shrink
@@ -57,10 +58,17 @@ class Motion:
             (self.speed_var, other.speed_var))))
 
     def predict(self, *, seconds: float, unseen: NDArray[np.bool_]) -> Motion:
-        """Return the motion some time later; the growth of unseen (T,) boxes fades."""
+        """Return the motion some time later; the growth of unseen (T,) boxes fades.
+
+        What comes nearer at a constant speed grows and moves ever faster in the image: with the
+        relative growth g, an image distance after t is 1 / (1 - g t) times as large.
+        """
         speed = self.speed.copy()
         speed[unseen, 2:] *= np.exp(-seconds / _GROWTH_FADE_S)
-        position = self.position + speed * seconds
+        growth = self._growth() * seconds
+        stretch = 1 / (1 - np.clip(growth, -_MAX_STEP, _MAX_STEP))
+        position = self.position + speed * (seconds * stretch)
+        speed = speed * stretch ** 2
         np.maximum(position[:, 2:], _MIN_SIZE, out=position[:, 2:])
         noise = (_ACCELERATION * _AXES * _scale(self.position)) ** 2 * seconds
         return Motion(
@@ -69,6 +77,13 @@ class Motion:
                 2 * self.covariance + seconds * self.speed_var) + noise * seconds ** 2 / 3,
             covariance=self.covariance + seconds * self.speed_var + noise * seconds / 2,
             speed_var=self.speed_var + noise)
+
+    def _growth(self) -> Floats:
+        """Return (T, 1) relative growth of the height a second, as far as it is known."""
+        height = self.position[:, 3:]
+        growth = self.speed[:, 3:] / height
+        certain = growth ** 2 / (growth ** 2 + self.speed_var[:, 3:] / height ** 2 + 1e-12)
+        return growth * certain
 
     def update(self, measured: Floats) -> Motion:
         """Return the motion after boxes (T, 4) were seen."""
@@ -89,9 +104,10 @@ class Motion:
             speed_var=self.speed_var - speed_gain * self.covariance)
 
     def surprise(self, measured: Floats) -> Floats:
-        """Return (T, N): Mahalanobis distance squared of centres and sizes, four axes."""
-        variance = self.position_var[:, None] + _LOOSE * _measured_var(_scale(measured))[None]
-        return ((measured[None] - self.position[:, None]) ** 2 / variance).sum(axis=-1)
+        """Return (T, N): Mahalanobis distance squared to boxes (T, N, 4), four axes."""
+        scale = np.sqrt(np.maximum(measured[..., 2:3] * measured[..., 3:], _MIN_SIZE))
+        variance = self.position_var[:, None] + _LOOSE * ((_POSITION_STD * scale) ** 2 + 0.25)
+        return ((measured - self.position[:, None]) ** 2 / variance).sum(axis=-1)
 
     def boxes(self) -> Floats:
         """Return (T, 4) x_min y_min x_max y_max."""

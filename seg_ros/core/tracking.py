@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trackers give instances ids that last: from the masks of frames and their stamps alone."""
+"""Trackers give instances ids that last: from masks and stamps, and colours where known."""
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -12,20 +12,23 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from seg_ros.core.appearance import blended, likeness, unknown_looks
 from seg_ros.core.config import TrackingConfig
 from seg_ros.core.labels import LabelSet
-from seg_ros.core.motion import centres_and_sizes, Floats, Motion
+from seg_ros.core.motion import Floats, Motion
+from seg_ros.core.sighting import Bools, completed, Rows, Samples, Sighting
 from seg_ros.core.types import Instances, look_up, Segmentation
 
-Rows = NDArray[np.intp]
-
-_SAMPLES = 1 << 14  # pixels of the reduced map, about: masks are compared on these
 _FEW_SAMPLES = 6  # smaller masks say little: boxes alone decide
 _BUFFER = 0.15  # of a box's size, added on each side before boxes are compared
 _LOST_DISCOUNT = 0.2  # what is seen goes before what has long been lost
-_SAME_ROLE, _OTHER_ROLE = 0.9, 0.6  # similarity counts less between other classes
+_SAME_ROLE, _OTHER_ROLE = 0.9, 0.2  # similarity counts less between other classes
 _MAX_SURPRISE = 13.28  # chi-square of four axes, 99 %
-_MAX_AREA_RATIO = 3.0  # of boxes that are matched by distance alone
+_MAX_AREA_RATIO = 5.0  # of boxes: what was hidden behind a large object is not that object
+_AMODAL = 0.7  # a fit that supposes hidden parts counts less
+_LOOKS_FLOOR = 0.3  # similarity counts so much less between unlike colours
+_LEAST_LIKE = 0.1  # a lost track does not come back in other colours
+_LOOKS_S = 0.5  # colours of a track follow with this time constant
 _VOTES_S = 1.0  # votes for a track's class fade with this time constant
 _STICKY = 1.5  # another class takes over when it has so many times the votes
 _ROLES = (
@@ -48,8 +51,9 @@ class TrackCounts:
 class Tracker(Protocol):
     """Names each object for as long as it is seen. One tracker a camera, called every frame."""
 
-    def update(self, segmentation: Segmentation, *, stamp: int) -> Segmentation:
-        """Return the segmentation with track ids; stamp in ns."""
+    def update(self, segmentation: Segmentation, *, stamp: int,
+               image: NDArray[np.uint8] | None = None) -> Segmentation:
+        """Return the segmentation with track ids; stamp in ns, image (H, W, 3) RGB."""
         ...
 
     def apply(self, config: TrackingConfig) -> None:
@@ -71,7 +75,8 @@ class NoTracker:
 
     counts = TrackCounts()
 
-    def update(self, segmentation: Segmentation, *, stamp: int) -> Segmentation:
+    def update(self, segmentation: Segmentation, *, stamp: int,
+               image: NDArray[np.uint8] | None = None) -> Segmentation:
         """Return the segmentation as it is."""
         return segmentation
 
@@ -88,18 +93,6 @@ def make_tracker(config: TrackingConfig, label_set: LabelSet, *, ids: Iterator[i
 
 
 @dataclass(frozen=True, eq=False)
-class _Samples:
-    """The pixels of the tracks' newest masks, on a grid, relative to their boxes."""
-
-    owner: Rows  # (P,) row of the track
-    offset: Floats  # (P, 2) x, y from the box's centre, in widths and heights of the box
-
-    def join(self, other: _Samples) -> _Samples:
-        return _Samples(np.concatenate((self.owner, other.owner)),
-                        np.concatenate((self.offset, other.offset)))
-
-
-@dataclass(frozen=True, eq=False)
 class _Tracks:
     """A struct of arrays, row = track."""
 
@@ -107,8 +100,11 @@ class _Tracks:
     seen_ns: NDArray[np.int64]  # (T,) stamp of the last frame that showed it
     class_ids: NDArray[np.uint8]  # (T,) published
     votes: NDArray[np.float32]  # (T, 256) for each class, fading
+    slots: NDArray[np.int64]  # (T,) as in Instances, -1 = none
     motion: Motion
-    samples: _Samples
+    sizes: Floats  # (T, 2) width and height when it was seen last
+    looks: Floats  # (T, BANDS, 3) fading mean, as `looks_of` gives them
+    samples: Samples  # of the mask that was seen last
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -117,64 +113,37 @@ class _Tracks:
     def none() -> _Tracks:
         return _Tracks(ids=np.zeros(0, np.int64), seen_ns=np.zeros(0, np.int64),
                        class_ids=np.zeros(0, np.uint8), votes=np.zeros((0, 256), np.float32),
-                       motion=Motion.start(np.zeros((0, 4))),
-                       samples=_Samples(np.zeros(0, np.intp), np.zeros((0, 2))))
+                       slots=np.zeros(0, np.int64), motion=Motion.start(np.zeros((0, 4))),
+                       sizes=np.zeros((0, 2)), looks=unknown_looks(0), samples=Samples.none())
 
     def take(self, rows: Rows) -> _Tracks:
         """Return some of the tracks."""
-        new_row = np.full(len(self), -1)
-        new_row[rows] = np.arange(len(rows))
-        owner = new_row[self.samples.owner]
-        kept = owner >= 0
         return _Tracks(self.ids[rows], self.seen_ns[rows], self.class_ids[rows],
-                       self.votes[rows], self.motion.take(rows),
-                       _Samples(owner[kept], self.samples.offset[kept]))
+                       self.votes[rows], self.slots[rows], self.motion.take(rows),
+                       self.sizes[rows], self.looks[rows],
+                       self.samples.take(rows, count=len(self)))
 
     def join(self, other: _Tracks) -> _Tracks:
         """Return both, one after the other."""
-        moved = replace(other.samples, owner=other.samples.owner + len(self))
         return _Tracks(np.concatenate((self.ids, other.ids)),
                        np.concatenate((self.seen_ns, other.seen_ns)),
                        np.concatenate((self.class_ids, other.class_ids)),
                        np.concatenate((self.votes, other.votes)),
-                       self.motion.join(other.motion), self.samples.join(moved))
-
-
-@dataclass(frozen=True, eq=False)
-class _Sighting:
-    """What one frame shows, as the matching needs it."""
-
-    instances: Instances
-    measured: Floats  # (N, 4) centre x, centre y, width, height
-    grid: NDArray[np.int32]  # (h, w) the instance map at every step-th pixel
-    step: int
-    areas: NDArray[np.int64]  # (N,) pixels of the grid
-
-    @staticmethod
-    def of(segmentation: Segmentation) -> _Sighting:
-        height, width = segmentation.size
-        step = max(1, math.ceil(math.sqrt(height * width / _SAMPLES)))
-        grid = segmentation.instance_map[step // 2::step, step // 2::step]
-        areas = np.bincount(grid.ravel(), minlength=len(segmentation.instances) + 1)[1:]
-        return _Sighting(segmentation.instances, centres_and_sizes(segmentation.instances.boxes),
-                         grid, step, areas)
-
-    def samples(self) -> _Samples:
-        """Return the grid's pixels; the owner is the row of the instance."""
-        rows, columns = np.nonzero(self.grid)
-        owner = (self.grid[rows, columns] - 1).astype(np.intp)
-        pixels = np.stack((columns, rows), axis=1) * self.step + (self.step // 2 + 0.5)
-        offset = (pixels - self.measured[owner, :2]) / self.measured[owner, 2:]
-        return _Samples(owner, offset)
+                       np.concatenate((self.slots, other.slots)),
+                       self.motion.join(other.motion),
+                       np.concatenate((self.sizes, other.sizes)),
+                       np.concatenate((self.looks, other.looks)),
+                       self.samples.join(other.samples, count=len(self)))
 
 
 class MaskTracker:
     """Matches the masks of a frame with the tracks' masks, moved to where they should be now.
 
-    Motion is a Kalman filter in real time (SORT, Bewley et al. 2016). Similarity is the mean of
-    the masks' and the boxes' overlap, less between unlike classes. Sure instances are matched
-    before unsure ones (ByteTrack, Zhang et al. 2022), and what is left by the distance that the
-    filter still finds likely (DeepSORT, Wojke et al. 2017). Every instance gets an id at once.
+    Motion is a Kalman filter in real time (SORT, Bewley et al. 2016). Similarity is how far masks
+    and boxes overlap and how likely the filter finds the box (DeepSORT, Wojke et al. 2017), less
+    between unlike classes and colours. Sure instances are matched before unsure ones (ByteTrack,
+    Zhang et al. 2022), and before them those that a streaming model names by a query slot, as far
+    as their masks confirm it. Every instance gets an id at once.
     """
 
     def __init__(self, config: TrackingConfig, label_set: LabelSet, *,
@@ -203,20 +172,23 @@ class MaskTracker:
                                ended=self._counts.ended + len(self._tracks))
         self._tracks = _Tracks.none()
 
-    def update(self, segmentation: Segmentation, *, stamp: int) -> Segmentation:
+    def update(self, segmentation: Segmentation, *, stamp: int,
+               image: NDArray[np.uint8] | None = None) -> Segmentation:
         """Return the segmentation with track ids and steady classes; stamp in ns.
 
-        A stamp before the last one, a gap longer than max_lost_s and another image size start
-        anew: nothing is known about such a frame's past.
+        The image is (H, W, 3) RGB; without it masks alone decide. A stamp before the last one, a
+        gap longer than max_lost_s and another image size start anew: nothing is known about such
+        a frame's past.
         """
         seconds = 1e-9 * (stamp - self._stamp)
         if not 0 <= seconds <= self._config.max_lost_s or segmentation.size != self._size:
             self.reset()
             seconds = 0.0
         tracks = _predicted(self._remembered(stamp), seconds=seconds, last_stamp=self._stamp)
+        sighting = Sighting.of(segmentation, image)
+        unseen_s = np.asarray(1e-9 * (stamp - tracks.seen_ns), np.float64)
+        track_of = self._match(tracks, sighting, unseen_s=unseen_s, seconds=seconds)
         self._stamp, self._size = stamp, segmentation.size
-        sighting = _Sighting.of(segmentation)
-        track_of = self._match(tracks, sighting)  # (N,) -1 = new
         self._tracks, seen = self._advance(tracks, sighting, track_of, seconds=seconds)
         return _named(segmentation, seen)
 
@@ -225,51 +197,75 @@ class MaskTracker:
         unseen_ns = stamp - self._tracks.seen_ns
         return self._tracks.take(np.flatnonzero(unseen_ns <= 1e9 * self._config.max_lost_s))
 
-    def _match(self, tracks: _Tracks, sighting: _Sighting) -> Rows:
+    def _match(self, tracks: _Tracks, sighting: Sighting, *, unseen_s: Floats, seconds: float
+               ) -> Rows:
         """Return (N,) the row of each instance's track, -1 where none fits."""
         track_of = np.full(len(sighting.instances), -1)
         if not len(tracks) or not len(sighting.instances):
             return track_of
-        config = self._config
-        affinity = self._affinity[np.ix_(tracks.class_ids, sighting.instances.class_ids)]
-        similarity = affinity * _similarity(tracks, sighting)
-        unseen_s = 1e-9 * (self._stamp - tracks.seen_ns)
-        similarity *= 1 - _LOST_DISCOUNT * np.minimum(
-            unseen_s / max(config.max_lost_s, 1e-9), 1)[:, None]
-        sure = (sighting.instances.scores >= config.score_threshold) \
+        config, instances = self._config, sighting.instances
+        affinity = self._affinity[np.ix_(tracks.class_ids, instances.class_ids)]
+        overlap, likely = _fit(tracks, sighting)
+        like = likeness(tracks.looks, sighting.looks)
+        lost = unseen_s > seconds
+        possible = (affinity * overlap >= config.iou_threshold) \
+            | ((likely > 0) & (affinity >= _SAME_ROLE))
+        possible &= (like > _LEAST_LIKE) | ~lost[:, None]
+        fresh = 1 - _LOST_DISCOUNT * np.minimum(unseen_s / max(config.max_lost_s, 1e-9), 1)
+        similarity = np.where(possible, fresh[:, None] * affinity * (overlap + likely) / 2
+                              * (_LOOKS_FLOOR + (1 - _LOOKS_FLOOR) * like), 0)
+        _assign(track_of, np.where(_same_slot(tracks, instances), similarity, 0),
+                instances=np.ones(len(instances), bool))
+        sure = (instances.scores >= config.score_threshold) \
             & (sighting.areas * sighting.step ** 2 >= config.min_area)
         for stage in (sure, ~sure):
-            _assign(track_of, np.where(similarity >= config.iou_threshold, similarity, 0),
-                    instances=stage)
-        likely = affinity * _likelihood(tracks.motion, sighting.measured)
-        _assign(track_of, likely, instances=track_of < 0)
+            _assign(track_of, similarity, instances=stage)
         return track_of
 
-    def _advance(self, tracks: _Tracks, sighting: _Sighting, track_of: Rows, *,
+    def _advance(self, tracks: _Tracks, sighting: Sighting, track_of: Rows, *,
                  seconds: float) -> tuple[_Tracks, _Tracks]:
         """Return all tracks after a frame, and those of its instances in their order."""
         known, new = np.flatnonzero(track_of >= 0), np.flatnonzero(track_of < 0)
         old = tracks.take(track_of[known])
-        seen = replace(old, motion=old.motion.update(sighting.measured[known])).join(
-            self._born(sighting, new))
-        order = np.argsort(np.concatenate((known, new)))
-        seen = replace(_voted(seen.take(order), sighting.instances, seconds=seconds),
-                       samples=sighting.samples(),
-                       seen_ns=np.full(len(order), self._stamp))
+        whole = completed(sighting.measured[known], cut=sighting.hidden[known], sizes=old.sizes)
+        looks = blended(old.looks, sighting.looks[known], share=1 - math.exp(-seconds / _LOOKS_S))
+        motion = old.motion.update(whole)
+        # what was not seen must not feed back: the filter would let it grow without end
+        guessed = whole[:, 2:] > sighting.measured[known, 2:]
+        seen = replace(old, motion=motion, looks=looks, sizes=np.where(
+            guessed, whole[:, 2:], motion.position[:, 2:])).join(self._born(sighting, new))
+        seen = seen.take(np.argsort(np.concatenate((known, new))))
+        seen = replace(_voted(seen, sighting.instances, seconds=seconds),
+                       samples=sighting.samples(seen.motion.position),
+                       slots=_slots(sighting.instances),
+                       seen_ns=np.full(len(seen), self._stamp))
         unseen = np.setdiff1d(np.arange(len(tracks)), track_of)
         born = self._counts.born + len(new)
         self._counts = TrackCounts(active=len(seen), lost=len(unseen), born=born,
                                    ended=born - len(seen) - len(unseen))
         return seen.join(tracks.take(unseen)), seen
 
-    def _born(self, sighting: _Sighting, rows: Rows) -> _Tracks:
+    def _born(self, sighting: Sighting, rows: Rows) -> _Tracks:
         """Return new tracks of instances."""
         return replace(
             _Tracks.none(), ids=np.array(list(islice(self._ids, len(rows))), np.int64),
             seen_ns=np.full(len(rows), self._stamp),
             class_ids=sighting.instances.class_ids[rows],
             votes=np.zeros((len(rows), 256), np.float32),
-            motion=Motion.start(sighting.measured[rows]))
+            slots=_slots(sighting.instances)[rows],
+            motion=Motion.start(sighting.measured[rows]), sizes=sighting.measured[rows, 2:],
+            looks=sighting.looks[rows])
+
+
+def _slots(instances: Instances) -> NDArray[np.int64]:
+    """Return (N,) slots, -1 where there is none."""
+    return np.full(len(instances), -1) if instances.slots is None else instances.slots
+
+
+def _same_slot(tracks: _Tracks, instances: Instances) -> Bools:
+    """Return (T, N) whether the query slot that found the instance found the track before."""
+    slots = _slots(instances)
+    return (tracks.slots[:, None] == slots[None]) & (slots >= 0)[None]
 
 
 def _class_affinity(label_set: LabelSet) -> Floats:
@@ -299,15 +295,29 @@ def _voted(tracks: _Tracks, instances: Instances, *, seconds: float) -> _Tracks:
     return replace(tracks, votes=votes, class_ids=class_ids)
 
 
-def _similarity(tracks: _Tracks, sighting: _Sighting) -> Floats:
-    """Return (T, N) in 0..1: mean of mask overlap and box IoU; boxes alone for tiny masks."""
-    box_iou = _box_iou(tracks.motion.position, sighting.measured)
-    mask_overlap, samples = _mask_overlap(tracks, sighting)
+def _fit(tracks: _Tracks, sighting: Sighting) -> tuple[Floats, Floats]:
+    """Return (T, N) in 0..1: overlap with where a track should be, and how likely that box is.
+
+    What is cut off by the image's border may be as large as the track was; so may, for less,
+    what a nearer object hides.
+    """
+    masks, samples = _mask_overlap(tracks, sighting)
     few = np.minimum(samples[:, None], sighting.areas[None]) < _FEW_SAMPLES
-    return np.where(few, box_iou, (mask_overlap + box_iou) / 2)
+    leaves = sighting.cut.any(axis=1)  # any part of it may be the last one that is seen
+    overlap, likely = np.zeros_like(masks), np.zeros_like(masks)
+    for weight, cut in ((1.0, sighting.cut), (_AMODAL, sighting.hidden)):
+        boxes = completed(sighting.measured[None], cut=cut[None], sizes=tracks.sizes[:, None])
+        box_iou = _box_iou(tracks.motion.position, boxes)
+        grown = boxes[..., 2:].prod(axis=-1) / tracks.motion.position[:, None, 2:].prod(axis=-1)
+        alike = (np.abs(np.log(grown)) < math.log(_MAX_AREA_RATIO)) | leaves
+        fit = np.where(few, box_iou, (masks + box_iou) / 2)
+        np.maximum(overlap, weight * alike * fit, out=overlap)
+        surprise = tracks.motion.surprise(boxes)
+        np.maximum(likely, weight * (1 - surprise / _MAX_SURPRISE), out=likely)
+    return overlap, likely
 
 
-def _mask_overlap(tracks: _Tracks, sighting: _Sighting) -> tuple[Floats, Rows]:
+def _mask_overlap(tracks: _Tracks, sighting: Sighting) -> tuple[Floats, Rows]:
     """Return (T, N) overlap of the moved masks with the frame's, and the masks' (T,) samples.
 
     The mean of IoU and of the share of the smaller mask: what hides an object leaves that share.
@@ -332,24 +342,17 @@ def _mask_overlap(tracks: _Tracks, sighting: _Sighting) -> tuple[Floats, Rows]:
 
 
 def _box_iou(left: Floats, right: Floats) -> Floats:
-    """Return (T, N) IoU of boxes as centre and size, each made a little larger.
+    """Return (T, N) IoU of boxes (T, 4) and (T, N, 4), centre and size, each made a little larger.
 
     Larger, so that thin ones still touch after they moved (C-BIoU, Yang et al. 2023).
     """
-    left_half, right_half = ((0.5 + _BUFFER) * boxes[:, 2:] + 1 for boxes in (left, right))
-    distance = np.abs(left[:, None, :2] - right[None, :, :2])
-    both = left_half[:, None] + right_half[None]
-    smaller = 2 * np.minimum(left_half[:, None], right_half[None])
-    shared = np.clip(both - distance, 0, smaller).prod(axis=-1)
-    areas = 4 * left_half.prod(axis=-1)[:, None] + 4 * right_half.prod(axis=-1)[None]
+    left = left[:, None]
+    left_half, right_half = ((0.5 + _BUFFER) * boxes[..., 2:] + 1 for boxes in (left, right))
+    distance = np.abs(left[..., :2] - right[..., :2])
+    smaller = 2 * np.minimum(left_half, right_half)
+    shared = np.clip(left_half + right_half - distance, 0, smaller).prod(axis=-1)
+    areas = 4 * left_half.prod(axis=-1) + 4 * right_half.prod(axis=-1)
     return shared / (areas - shared)
-
-
-def _likelihood(motion: Motion, measured: Floats) -> Floats:
-    """Return (T, N): 1 where a box is as predicted, 0 and less where the filter rules it out."""
-    areas = motion.position[:, 2:].prod(axis=1)[:, None] / measured[:, 2:].prod(axis=1)[None]
-    alike = np.abs(np.log(areas)) < math.log(_MAX_AREA_RATIO)
-    return np.where(alike, 1 - motion.surprise(measured) / _MAX_SURPRISE, 0)
 
 
 def _assign(track_of: Rows, similarity: Floats, *, instances: NDArray[np.bool_]) -> None:

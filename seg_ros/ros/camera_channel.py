@@ -149,8 +149,9 @@ class CameraChannel:
         stage = self.statistics.stage
         self._judge(job.frame.stamp)
         with stage('track'):
-            tracked = self._tracker.update(self._ignore_mask.apply(segmentation),
-                                           stamp=job.frame.stamp)
+            tracked = self._tracker.update(
+                self._ignore_mask.apply(segmentation), stamp=job.frame.stamp,
+                image=job.frame.image)
         with stage('messages'):
             messages = outputs.build(job.message.header, job.frame, tracked, source.camera_info)
         with stage('publish'):

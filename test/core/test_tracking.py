@@ -173,6 +173,53 @@ def test_a_car_is_rather_taken_for_a_truck_than_for_a_person():
     assert ids(result) == [2, 1]
 
 
+def test_what_is_hidden_behind_a_large_object_does_not_inherit_its_name():
+    near, small = (20, 4, 40, 50, CAR), (38, 26, 4, 4, CAR)
+    assert follow(tracker(), [scene(near)] * 4 + [scene(small)])[-1] == [2]
+
+
+def test_an_object_at_the_border_keeps_its_name_however_long_it_stays_cut():
+    # it came in growing; its hidden width must not be believed to grow for ever
+    coming = [scene((0, 20, 4 + 3 * i, 10 + 2 * i, CAR)) for i in range(6)]
+    staying = [scene((0, 20, 19, 20, CAR))] * 60
+    leaving = [scene((0, 20, 19 - 3 * i, 20, CAR)) for i in range(6)]
+    followed = tracker()
+    named = follow(followed, coming + staying + leaving)
+    assert {i for frame in named for i in frame} == {1}
+    assert followed._tracks.motion.position[0, 2] < 2 * 19
+
+
+def test_a_lost_car_does_not_come_back_in_another_colour():
+    car, nothing = (30, 20, 12, 10, CAR), scene()
+    red, blue = (np.full((*SIZE, 3), rgb, np.uint8) for rgb in ((200, 30, 30), (30, 30, 200)))
+    for colour, expected in ((red, [1]), (blue, [2])):
+        followed = tracker()
+        frames = [(scene(car), red)] * 4 + [(nothing, red)] * 2 + [(scene(car), colour)]
+        named = [ids(followed.update(frame, stamp=i * 100 * MS, image=image))
+                 for i, (frame, image) in enumerate(frames)]
+        assert named[-1] == expected
+
+
+@pytest.mark.parametrize(('slots', 'expected'), [([7, 9], [2, 1]), ([9, 7], [1, 2])])
+def test_a_query_slot_decides_between_objects_that_both_fit(slots, expected):
+    followed = tracker()
+    follow(followed, [with_slots(scene((30, 20, 10, 10, CAR), (38, 20, 10, 10, CAR)), [9, 7])] * 3)
+    between = with_slots(scene((32, 20, 8, 10, CAR), (40, 20, 8, 10, CAR)), slots)
+    assert ids(followed.update(between, stamp=1300 * MS)) == expected
+
+
+def test_a_query_slot_without_a_mask_to_confirm_it_is_not_believed():
+    followed = tracker()
+    follow(followed, [with_slots(scene((2, 2, 8, 8, CAR)), [7])] * 3)
+    far = with_slots(scene((60, 40, 8, 8, CAR)), [7])
+    assert ids(followed.update(far, stamp=1300 * MS)) == [2]
+
+
+def with_slots(segmentation, slots):
+    return replace(segmentation, instances=replace(
+        segmentation.instances, slots=np.array(slots, np.int64)))
+
+
 def test_sure_instances_choose_first():
     unsure, sure = (30, 20, 10, 10, CAR, 0.3), (33, 20, 10, 10, CAR, 0.9)
     start = scene((30, 20, 10, 10, CAR))
@@ -206,7 +253,9 @@ def recordings(draw):
 def test_whatever_comes_the_contracts_hold(recording):
     followed, given_up, before = tracker(), set(), set()
     for frame, stamp_ms in zip(*recording, strict=True):
-        result = followed.update(frame, stamp=stamp_ms * MS)
+        # with a picture or without one
+        picture = np.full((*frame.size, 3), stamp_ms % 256, np.uint8) if stamp_ms % 3 else None
+        result = followed.update(frame, stamp=stamp_ms * MS, image=picture)
         now, instances = set(ids(result)), result.instances
         # every instance has an id of its own; ids only ever end, they are never used again
         assert len(now) == len(instances) and all(i > 0 for i in now)
