@@ -67,6 +67,17 @@ def test_a_weight_file_that_is_not_there_is_one_sentence_that_names_it(family, t
     assert '\n' not in str(refusal.value)
 
 
+@pytest.mark.parametrize('family', sorted(set(families()) - WITHOUT_DOWNLOAD))
+def test_weights_that_nobody_may_fetch_are_one_sentence_that_says_what_is_missing(
+        family, tmp_path, monkeypatch):
+    monkeypatch.setattr('torch.hub._hub_dir', str(tmp_path))
+    for info in family_module(family).MODELS:
+        with pytest.raises(ModelError, match='not on this machine.* allow_download') as refusal:
+            load_model(info.spec, ModelOptions())
+        assert info.spec in str(refusal.value)
+        assert '\n' not in str(refusal.value)
+
+
 @pytest.mark.parametrize('spec', ['', 'contract', 'pipeline', 'no_such_family/net', '../core'])
 def test_what_is_no_family_is_refused_with_what_can_be_run(spec):
     with pytest.raises(ModelError, match='unknown model .*, expected one of .*checkerboard'):
