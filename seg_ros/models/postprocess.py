@@ -2,7 +2,7 @@
 """From what networks put out to a Segmentation, on the device, with one copy to the host."""
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,9 @@ from torch.nn import functional
 
 from seg_ros.core.types import look_up, Segmentation, segmentation_from_map, VOID
 from seg_ros.models.contract import ModelOptions, NotFiniteError
+
+Resize = Callable[[torch.Tensor], torch.Tensor]
+"""From (C, h, w) cells to (C, H, W) pixels of the image."""
 
 _CHANNELS_AT_ONCE = 16
 
@@ -105,6 +108,33 @@ def group_pixels(votes: torch.Tensor, centres: Centres, *, things: int, reach: f
     return owners.view(things, *votes.shape[1:])
 
 
+def own_pixels(classes: torch.Tensor, votes: torch.Tensor, centres: Centres, *, things: int,
+               layer_of_class: torch.Tensor, cells: tuple[torch.Tensor, torch.Tensor],
+               reach: float, min_area: int) -> torch.Tensor:
+    """Return the (H, W) int32 owner of each pixel by its class and vote: 0 or 1 + row.
+
+    A pixel asks for the owner among the centres of its own class' layer only, so that the class
+    and the instance map agree. layer_of_class is (256,) class id -> 0 = stuff, else 1 + layer;
+    votes are (2, h, w) as in group_pixels; cells are (H,) rows and (W,) columns of the votes.
+    Owners of fewer than min_area pixels get none.
+    """
+    rows, columns = votes.shape[1:]
+    layers = layer_of_class[classes.long()].flatten()
+    pixels = layers.nonzero()[:, 0]  # things cover little of most frames: the rest costs nothing
+    places = cells[0][:, None] * columns + cells[1]
+    slots = (layers[pixels] - 1) * (rows * columns) + places.flatten()[pixels]
+    asked = torch.zeros(things * rows * columns, dtype=torch.bool, device=votes.device)
+    asked[slots] = True
+    owners = group_pixels(votes, centres, things=things, reach=reach,
+                          asked=asked.view(things, rows, columns))
+    owner = owners.flatten()[slots]
+    if min_area > 1:
+        owner = owner * (torch.bincount(owner) >= min_area)[owner]
+    owner_map = torch.zeros(classes.numel(), dtype=torch.int32, device=votes.device)
+    owner_map[pixels] = owner.to(torch.int32)
+    return owner_map.view(classes.shape)
+
+
 def settle_overlaps(*, masks: torch.Tensor, class_ids: torch.Tensor, scores: torch.Tensor,
                     options: ModelOptions) -> Segmentation:
     """Give each pixel one owner among (N, H, W) bool masks; void outside of them.
@@ -171,17 +201,18 @@ def segmentation_of_owners(owner: torch.Tensor, *, class_ids: torch.Tensor, scor
 
 
 def label_pixels(logits: torch.Tensor, *, size: tuple[int, int], class_table: torch.Tensor,
-                 options: ModelOptions) -> Segmentation:
+                 options: ModelOptions, resize: Resize | None = None) -> Segmentation:
     """Return the best class of each pixel of (C, h, w) logits, at (height, width).
 
-    Logits are resized bilinearly, then compared (the first of equals wins); class_table is (C,)
+    Logits are resized bilinearly, or as `resize` does where only a part of them shows the image,
+    then compared (the first of equals wins); class_table is (C,)
     uint8, channel -> class id, 255 = void. Confidence is the softmax of the best channel, 0 on
     void. A few channels at a time: all of them at the frame's size would be a gigabyte for 150
     classes at 1080p.
     """
     require_finite((logits,), model='the network')
     best, channel, log_sum = _resized_argmax(
-        logits.float(), size=size, want_sum=options.confidence)
+        logits.float(), size=size, want_sum=options.confidence, resize=resize)
     classes = class_table[channel]
     confidence = None
     if options.confidence:
@@ -192,17 +223,17 @@ def label_pixels(logits: torch.Tensor, *, size: tuple[int, int], class_table: to
         scores=(), confidence=confidence)
 
 
-def _resized_argmax(logits: torch.Tensor, *, size: tuple[int, int], want_sum: bool
-                    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _resized_argmax(logits: torch.Tensor, *, size: tuple[int, int], want_sum: bool,
+                    resize: Resize | None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return (H, W) maximum, its channel, and logsumexp (if wanted) of resized logits."""
     device = logits.device
     best = torch.full(size, -torch.inf, device=device)
     channel = torch.zeros(size, dtype=torch.int64, device=device)
     log_sum = torch.full(size, -torch.inf, device=device)
     for first in range(0, len(logits), _CHANNELS_AT_ONCE):
-        part = functional.interpolate(
-            logits[None, first:first + _CHANNELS_AT_ONCE], size=size, mode='bilinear',
-            align_corners=False)[0]
+        some = logits[first:first + _CHANNELS_AT_ONCE]
+        part = resize(some) if resize else functional.interpolate(
+            some[None], size=size, mode='bilinear', align_corners=False)[0]
         value, place = part.max(dim=0)
         channel = torch.where(value > best, place + first, channel)
         best = torch.maximum(best, value)

@@ -26,7 +26,7 @@ from seg_ros.models.contract import ALL_TASKS, Model, ModelError, ModelInfo, Mod
 from seg_ros.models.postprocess import (
     Centres,
     find_centres,
-    group_pixels,
+    own_pixels,
     pixel_of_cell,
     require_finite,
 )
@@ -366,27 +366,12 @@ class StreetTiny:
 
     def _owner_of_pixel(self, votes: torch.Tensor, centres: Centres, classes: torch.Tensor
                         ) -> torch.Tensor:
-        """Return the (H, W) int32 instance map of (2, h, w) votes and (H, W) classes.
-
-        A pixel asks for the owner among the instances of its own class only, so that the two
-        maps agree; stuff has none. Instances below the minimum area are taken out.
-        """
-        things, (rows, columns) = len(self.contract.things), votes.shape[1:]
-        layers = self._layer_of_class[classes].flatten()
-        pixels = layers.nonzero()[:, 0]  # things cover little of a street: the rest costs nothing
-        cells = _nearest(rows, classes.shape[0], votes.device)[:, None] * columns \
-            + _nearest(columns, classes.shape[1], votes.device)
-        slots = (layers[pixels] - 1) * (rows * columns) + cells.flatten()[pixels]
-        asked = torch.zeros(things * rows * columns, dtype=torch.bool, device=votes.device)
-        asked[slots] = True
-        owners = group_pixels(votes, centres, things=things, reach=REACH,
-                              asked=asked.view(things, rows, columns))
-        owner = owners.flatten()[slots]
-        if self.options.min_area > 1:
-            owner = owner * (torch.bincount(owner) >= self.options.min_area)[owner]
-        instance_map = torch.zeros(classes.numel(), dtype=torch.int32, device=votes.device)
-        instance_map[pixels] = owner.to(torch.int32)
-        return instance_map.view(classes.shape)
+        """Return the (H, W) int32 instance map of (2, h, w) votes and (H, W) classes."""
+        rows, columns = (_nearest(cells, pixels, votes.device) for cells, pixels in zip(
+            votes.shape[1:], classes.shape, strict=True))
+        return own_pixels(
+            classes, votes, centres, things=len(self.contract.things), cells=(rows, columns),
+            layer_of_class=self._layer_of_class, reach=REACH, min_area=self.options.min_area)
 
 
 def working_size(*, height: int, width: int, trained: tuple[int, int]) -> tuple[int, int]:

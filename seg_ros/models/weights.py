@@ -145,13 +145,16 @@ def _parse_pickled(file: ModelFile, *, remedy: str) -> dict[str, torch.Tensor]:
     return dict(content)
 
 
-def check_zip(file: ModelFile, *, remedy: str = REMEDY) -> None:
-    """Raise ModelError where an archive is damaged or would unpack to more than it holds."""
+def check_zip(file: ModelFile, *, remedy: str = REMEDY, room: int = 0) -> None:
+    """Raise ModelError where an archive is damaged or would unpack to more than it holds.
+
+    `room` is how many bytes more may come out of it, where parts of it are compressed.
+    """
     try:
         with zipfile.ZipFile(io.BytesIO(file.data)) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())
-            # torch never compresses: a sum beyond the file is a bomb
-            if unpacked > len(file.data):
+            # torch never compresses weights: a sum beyond the file is a bomb
+            if unpacked > len(file.data) + room:
                 refuse(file.name, f'it would unpack to {unpacked} bytes from {len(file.data)}',
                        remedy=remedy)
             broken = archive.testzip()
@@ -189,12 +192,12 @@ def read_folder(folder: str | Path, *, sha256: str = '') -> ModelFolder:
     settings = {name: _parse_json(file) for name, file in texts.items()}
     weights = {name: read_inside(folder, name)
                for name in _weight_files(folder, names, settings)}
-    digest = _digest({**texts, **weights})
-    check_pin(folder, digest, wanted=sha256)
+    found = digest({**texts, **weights})
+    check_pin(folder, found, wanted=sha256)
     tensors: dict[str, torch.Tensor] = {}
     for file in weights.values():
         tensors.update(parse_tensors(file))
-    return ModelFolder(settings=settings, tensors=tensors, sha256=digest)
+    return ModelFolder(settings=settings, tensors=tensors, sha256=found)
 
 
 def read_inside(folder: Path, name: str, *, max_bytes: int = MAX_BYTES) -> ModelFile:
@@ -236,7 +239,7 @@ def _weight_files(folder: Path, names: list[str], settings: Mapping[str, Any]) -
     refuse(folder, f'it has no model.safetensors, {index} or pytorch_model.bin')
 
 
-def _digest(files: Mapping[str, ModelFile]) -> str:
+def digest(files: Mapping[str, ModelFile]) -> str:
     """Return the sha256 of what `sha256sum FILES` prints, sorted by name."""
     lines = ''.join(f'{files[name].sha256}  {name}\n' for name in sorted(files))
     return hashlib.sha256(lines.encode()).hexdigest()

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import yaml
 
 from seg_ros.core.config import Config, config_from
-from seg_ros.models import available_models
+from seg_ros.models import available_models, exported, is_path
 from seg_ros.models.contract import ALL_TASKS, ModelInfo, Task
 from seg_ros.models.pipeline import Pipeline
 
@@ -61,7 +61,8 @@ def config_of(options: Namespace) -> Config:
 
 def _task_of(spec: str) -> Task:
     """Return the widest task that a model serves; a model that nobody lists is panoptic."""
-    tasks = next((info.tasks for info in available_models() if info.spec == spec), ALL_TASKS)
+    listed = (info.tasks for info in available_models() if info.spec == spec)
+    tasks = exported.tasks_of(spec) if is_path(spec) else next(listed, ALL_TASKS)
     return next(task for task in (Task.PANOPTIC, Task.SEMANTIC, Task.INSTANCE) if task in tasks)
 
 
