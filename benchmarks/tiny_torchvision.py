@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 import torch
 from torch import nn
 from torchvision.models import get_model
@@ -45,8 +44,8 @@ def random_network(name: str) -> nn.Module:
 
 
 def save(name: str, path: Path) -> Path:
-    """Write the weights of `random_network` as safetensors; return the path."""
-    save_file(random_network(name).state_dict(), path)
+    """Write the weights of `random_network` as torchvision publishes them; return the path."""
+    torch.save(random_network(name).state_dict(), path)
     return path
 
 
