@@ -51,19 +51,19 @@ def save(name: str, path: Path) -> Path:
 
 def _spread_heads(network: Any) -> None:
     """Let the last layers of Mask R-CNN disagree about different places."""
-    pixels = torch.from_numpy(picture(64, 96)).permute(2, 0, 1) / 255
+    pixels = torch.from_numpy(picture(256, 384)).permute(2, 0, 1) / 255
     network.backbone.train()((pixels[None] - 0.45) / 0.225)
     network.eval()
     heads = network.roi_heads
-    thrifty(network.transform, network.rpn, heads)
+    thrifty(network.transform, network.rpn, heads, short_side=256)
     _spread(network, heads.box_predictor.cls_score, deviation=3.0, pixels=pixels)
     _spread(network, heads.box_predictor.bbox_pred, deviation=1.0, pixels=pixels)
     _spread(network, heads.mask_predictor.mask_fcn_logits, deviation=2.0, pixels=pixels)
 
 
-def thrifty(transform: Any, rpn: Any, heads: Any) -> None:
+def thrifty(transform: Any, rpn: Any, heads: Any, *, short_side: int) -> None:
     """Let the parts of Mask R-CNN look at few pixels and boxes: seconds become a tenth."""
-    transform.min_size, transform.max_size = (64,), 128
+    transform.min_size, transform.max_size = (short_side,), 2 * short_side
     rpn._post_nms_top_n['testing'] = 40
     heads.detections_per_img = 12
 

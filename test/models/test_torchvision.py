@@ -57,8 +57,8 @@ def pair(request):
     ours, theirs = load_both(name, ModelOptions(score_threshold=0.0, confidence=True))
     if name in INSTANCE:
         detector = ours.network.network
-        thrifty(ours.transform, detector.rpn, detector.roi_heads)
-        thrifty(theirs.transform, theirs.rpn, theirs.roi_heads)
+        thrifty(ours.transform, detector.rpn, detector.roi_heads, short_side=SHORT_SIDE)
+        thrifty(theirs.transform, theirs.rpn, theirs.roi_heads, short_side=SHORT_SIDE)
     else:
         ours.short_side = SHORT_SIDE
     return name, ours, theirs
