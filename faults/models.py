@@ -41,7 +41,8 @@ def not_finite(bench: Bench, count: int) -> Result:
 
 def raises(bench: Bench, count: int) -> Result:
     """H2: the model raises, or runs out of memory, three times in a row."""
-    process, robot = bench.pair(panoptic_model='faulty')
+    # without the patience, a camera that is done publishing would be the next ERROR
+    process, robot = bench.pair(panoptic_model='faulty', camera_timeout_s=PATIENCE_S)
     rng, tally, recoveries_ms = np.random.default_rng(_SEED + 1), Tally(), []
     for number in bench.steps(count, 'H2'):
         fault, code = (('raise', 'failed.model'), ('memory', 'failed.memory'))[number % 2]
