@@ -10,7 +10,7 @@ from seg_ros.core.types import Segmentation
 Floats = NDArray[np.float64]
 
 BANDS = 3
-_COLUMNS, _ROWS = 12, 8 * BANDS  # of the lattice of pixels that each box is sampled at
+_COLUMNS, _ROWS = 8, 5 * BANDS  # of the lattice of pixels that each box is sampled at
 _SAME_STD = 20.0  # grey levels by which the colour of one object varies
 
 
@@ -30,11 +30,12 @@ def looks_of(segmentation: Segmentation, image: NDArray[np.uint8]) -> Floats:
     columns = (boxes[:, :1] + u * (boxes[:, 2:3] - boxes[:, :1])).astype(np.intp)[:, None]
     rows = (boxes[:, 1:2] + v * (boxes[:, 3:] - boxes[:, 1:2])).astype(np.intp)[:, :, None]
     values = np.arange(1, len(boxes) + 1)[:, None, None]
-    own = segmentation.instance_map[rows, columns] == values  # (N, rows, columns)
-    colours = np.where(own[..., None], image[rows, columns], 0)
+    pixels = rows * segmentation.instance_map.shape[1] + columns
+    own = segmentation.instance_map.ravel()[pixels] == values  # (N, rows, columns)
+    colours = image.reshape(-1, 3)[pixels] * own[..., None]
     bands = (len(boxes), BANDS, _ROWS // BANDS * _COLUMNS)
     count = own.reshape(bands).sum(axis=2)[..., None]
-    total = colours.reshape(*bands, 3).sum(axis=2, dtype=np.float64)
+    total = colours.reshape(*bands, 3).sum(axis=2, dtype=np.int64)
     return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
 
 

@@ -194,8 +194,8 @@ class MaskTracker:
 
     def _remembered(self, stamp: int) -> _Tracks:
         """Return the tracks that have not been unseen for too long."""
-        unseen_ns = stamp - self._tracks.seen_ns
-        return self._tracks.take(np.flatnonzero(unseen_ns <= 1e9 * self._config.max_lost_s))
+        known = stamp - self._tracks.seen_ns <= 1e9 * self._config.max_lost_s
+        return self._tracks if known.all() else self._tracks.take(np.flatnonzero(known))
 
     def _match(self, tracks: _Tracks, sighting: Sighting, *, unseen_s: Floats, seconds: float
                ) -> Rows:
@@ -226,7 +226,8 @@ class MaskTracker:
                  seconds: float) -> tuple[_Tracks, _Tracks]:
         """Return all tracks after a frame, and those of its instances in their order."""
         known, new = np.flatnonzero(track_of >= 0), np.flatnonzero(track_of < 0)
-        old = tracks.take(track_of[known])
+        # their masks are this frame's from now on
+        old = replace(tracks, samples=Samples.none()).take(track_of[known])
         whole = completed(sighting.measured[known], cut=sighting.hidden[known], sizes=old.sizes)
         looks = blended(old.looks, sighting.looks[known], share=1 - math.exp(-seconds / _LOOKS_S))
         motion = old.motion.update(whole)
@@ -239,7 +240,7 @@ class MaskTracker:
                        samples=sighting.samples(seen.motion.position),
                        slots=_slots(sighting.instances),
                        seen_ns=np.full(len(seen), self._stamp))
-        unseen = np.setdiff1d(np.arange(len(tracks)), track_of)
+        unseen = _free(len(tracks), track_of)
         born = self._counts.born + len(new)
         self._counts = TrackCounts(active=len(seen), lost=len(unseen), born=born,
                                    ended=born - len(seen) - len(unseen))
@@ -361,11 +362,18 @@ def _assign(track_of: Rows, similarity: Floats, *, instances: NDArray[np.bool_])
     Pairs without a positive similarity stay apart.
     """
     columns = np.flatnonzero(instances)
-    rows = np.setdiff1d(np.arange(len(similarity)), track_of)
+    rows = _free(len(similarity), track_of)
     good = np.maximum(similarity[np.ix_(rows, columns)], 0)
     chosen_rows, chosen_columns = linear_sum_assignment(good, maximize=True)
     fits = good[chosen_rows, chosen_columns] > 0
     track_of[columns[chosen_columns[fits]]] = rows[chosen_rows[fits]]
+
+
+def _free(count: int, track_of: Rows) -> Rows:
+    """Return the rows of `count` tracks that no instance (N,) has; -1 stands for none."""
+    free = np.ones(count + 1, bool)
+    free[track_of] = False
+    return np.flatnonzero(free[:count])
 
 
 def _named(segmentation: Segmentation, tracks: _Tracks) -> Segmentation:
