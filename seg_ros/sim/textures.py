@@ -22,9 +22,12 @@ def cloud_noise(rng: np.random.Generator, shape: tuple[int, int], *, coarse: int
         rows = min(height, max(2, coarse * height // max(height, width) << octave))
         columns = min(width, max(2, coarse * width // max(height, width) << octave))
         grid = np.pad(rng.standard_normal((rows, columns), np.float32), 2, mode='wrap')
-        up = cv2.resize(grid, ((columns + 4) * (width // columns), (rows + 4) * (height // rows)),
+        across = width // columns
+        if (columns + 2) * across < width:
+            across += 1  # the grid must reach over any width
+        up = cv2.resize(grid, ((columns + 4) * across, (rows + 4) * (height // rows)),
                         interpolation=cv2.INTER_CUBIC)
-        top, left = 2 * (height // rows), 2 * (width // columns)
+        top, left = 2 * (height // rows), 2 * across
         piece = np.resize(up[top:top + height, left:left + width], shape) \
             if up.shape[0] < top + height else up[top:top + height, left:left + width]
         total += piece * fade ** octave

@@ -51,6 +51,13 @@ def test_the_same_seed_and_index_give_the_same_bits_in_any_order() -> None:
     assert first == second
 
 
+@pytest.mark.parametrize(('width', 'height'), [(848, 480), (96, 64), (375, 1242)])
+def test_a_street_has_any_camera_size(width: int, height: int) -> None:
+    frame = Street(seed=4, width=width, height=height).frame(0)
+    assert frame.image.shape == (height, width, 3)
+    assert frame.image.std() > 10
+
+
 def test_another_process_and_another_thread_count_give_the_same_bits() -> None:
     code = ('import cv2; cv2.setNumThreads(2)\n'
             'from hashlib import sha256\n'
