@@ -84,6 +84,8 @@ class IdentityMetrics:
         before = np.full(len(self._truths), -1)  # matches of the previous frame alone
         switches = 0
         for frame in self._frames:
+            if not frame.iou.size:
+                continue  # as TrackEval: what was matched before it goes on after it
             kept = before[frame.truths, None] == frame.predictions[None]
             good = frame.iou >= _MATCH_IOU - _EPSILON
             rows, columns = linear_sum_assignment(
