@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`seg_ros`: evaluate, segment, benchmark, doctor, models, parameters."""
+"""`seg_ros`: evaluate, segment, street, benchmark, doctor, models, parameters."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ _SHORT_SPIN = '10000'  # turns, about 0.1 ms
 _DESCRIPTION = """Segment images without ROS, with the pipeline that the node runs.
 
   seg_ros evaluate --images DIR --labels DIR    how well a model does on labelled images
+  seg_ros evaluate --video --images DIR ...     how well it names objects over frames in order
   seg_ros segment --video FILE --out DIR        pictures and label images of your own files
   seg_ros benchmark                             how long each stage of a frame takes here
   seg_ros doctor                                what would stop images from flowing here"""
@@ -89,6 +90,7 @@ def _parser() -> ArgumentParser:
     commands = parser.add_subparsers(title='commands', required=True, metavar='COMMAND')
     _add_evaluate(commands.add_parser('evaluate', help='mIoU, IoU by class and frames a second'))
     _add_segment(commands.add_parser('segment', help='overlays and label images of your files'))
+    _add_street(commands.add_parser('street', help='frames of a synthetic street, with truth'))
     _add_benchmark(commands.add_parser('benchmark', help='milliseconds of each stage, memory'))
     doctor = commands.add_parser('doctor', help='what would stop images from flowing here')
     doctor.add_argument('--seconds', type=float, default=3.0, metavar='S',
@@ -109,7 +111,8 @@ def _add_evaluate(parser: ArgumentParser) -> None:
         '--labels',
         required=True,
         metavar='DIR',
-        help="folder of 8-bit label images: the model's class ids, one file an image, same stem",
+        help="folder of 8-bit label images: the model's class ids, one file an image, same stem; "
+        'with --video see --truth',
     )
     parser.add_argument(
         '--ignore-ids',
@@ -120,7 +123,36 @@ def _add_evaluate(parser: ArgumentParser) -> None:
     )
     parser.add_argument('--json', metavar='FILE', help='write the figures there too')
     _add_model(parser)
+    _add_evaluate_video(parser)
     parser.set_defaults(run=_run_evaluate)
+
+
+def _add_evaluate_video(parser: ArgumentParser) -> None:
+    """Declare what `evaluate --video` takes besides."""
+    video = parser.add_argument_group('images in order, with the identities of objects')
+    video.add_argument('--video', action='store_true', help='track the objects, and measure '
+                       'HOTA, IDF1, id switches, STQ and VPQ too')
+    video.add_argument('--rate-hz', type=float, metavar='R', help='frames a second')
+    video.add_argument('--truth', choices=('grey16', 'kitti-step'), help='what --labels holds: '
+                       '16-bit grey PNGs of class * 1000 + k (k = 1 .. 999 names an object of the '
+                       'class over all frames, 0 none; 65535 is void), the default, or RGB PNGs '
+                       'of KITTI-STEP (R class, G * 256 + B object)')
+    video.add_argument('--min-area', type=int, metavar='N', help='leave out true objects where '
+                       'they have fewer pixels')
+    video.add_argument('--tracker-alone', action='store_true', help='give the tracker the true '
+                       "maps instead of a model's")
+
+
+def _add_street(parser: ArgumentParser) -> None:
+    """Declare what `street` takes."""
+    parser.description = 'Write images and truth (16-bit, see `evaluate --truth`) of a street.'
+    parser.add_argument('--out', required=True, metavar='DIR', help='gets images/ and truth/')
+    parser.add_argument('--seed', type=int, default=1, metavar='N', help='which street')
+    parser.add_argument('--frames', type=int, default=150, metavar='N', help='how many')
+    parser.add_argument('--rate-hz', type=float, default=15.0, metavar='R',
+                        help='frames a second')
+    parser.add_argument('--size', default='640x480', metavar='WxH', help='of the images')
+    parser.set_defaults(run=_run_street)
 
 
 def _add_segment(parser: ArgumentParser) -> None:
@@ -160,7 +192,18 @@ def _add_model(parser: ArgumentParser) -> None:
 
 
 def _run_evaluate(options: Namespace) -> int:
+    if options.video:
+        return import_module('seg_ros.tools.evaluate_video').run(options)
+    of_video = {'--rate-hz': options.rate_hz, '--truth': options.truth,
+                '--min-area': options.min_area, '--tracker-alone': options.tracker_alone or None}
+    lonely = [name for name, value in of_video.items() if value is not None]
+    if lonely:
+        raise ValueError(f'{lonely[0]} is for images in order, expected --video with it')
     return import_module('seg_ros.tools.evaluate').run(options)
+
+
+def _run_street(options: Namespace) -> int:
+    return import_module('seg_ros.tools.street').run(options)
 
 
 def _run_segment(options: Namespace) -> int:
