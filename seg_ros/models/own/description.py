@@ -16,7 +16,8 @@ from seg_ros.core.labels import LabelSet
 from seg_ros.core.types import VOID
 from seg_ros.models.contract import ALL_TASKS, Task
 
-MAX_BYTES = 1 << 20
+MAX_BYTES = 1 << 16
+_DEEPEST = 8  # tables and lists within each other
 _LONGEST_SIDE = 16_384
 _SHOWN = 80  # characters of a value in a sentence
 
@@ -140,20 +141,32 @@ def parse_description(data: bytes) -> Description:
 
 
 def _parse_yaml(data: bytes) -> object:
-    """Return the content of a YAML without aliases, which could make a small file huge."""
+    """Return the content of a YAML, or raise ValueError."""
     try:
-        has_alias = any(isinstance(event, yaml.AliasEvent)
-                        for event in yaml.parse(data, Loader=yaml.SafeLoader))
-        content = None if has_alias else yaml.safe_load(data)
+        trap = _trap_in(yaml.parse(data, Loader=yaml.SafeLoader))
+        content = None if trap else yaml.safe_load(data)
     # ValueError: a date or a number that there is not
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, 'problem_mark', None)
         where = f' in line {mark.line + 1}' if mark else ''
         problem = getattr(error, 'problem', None) or type(error).__name__
         raise ValueError(f'it is no YAML ({problem}{where})') from None
-    if has_alias:
-        raise ValueError('it has an alias (*name), expected plain values')
+    if trap:
+        raise ValueError(trap)
     return content
+
+
+def _trap_in(events: Iterable[yaml.Event]) -> str:
+    """Return why a small YAML would take long to read or become huge, empty where it would not."""
+    depth = 0
+    for event in events:
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if isinstance(event, yaml.AliasEvent):
+            return 'it has an alias (*name), expected plain values'
+        if depth > _DEEPEST:
+            return f'it is nested more than {_DEEPEST} deep, expected tables and lists'
+    return ''
 
 
 def _shown(value: object) -> str:
