@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.resources import files
+import io
 import json
 import os
 from pathlib import Path
+import pickle
 import time
+import zipfile
 
 from lifecycle_msgs.msg import Transition
 import numpy as np
+import onnx
+import torch
 
 from faults.line import answered, Bench, chatter, good, Line, noise, PATIENCE_S, Result, Tally
 from seg_ros.models.faulty import mark
@@ -136,6 +141,83 @@ def model_files(bench: Bench, count: int) -> Result:
     return tally.result()
 
 
+class _Trap:
+    """Writes a file when it is unpickled: what a malicious model does."""
+
+    def __init__(self, path: Path) -> None:
+        """Remember the file."""
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        """Run a command."""
+        return os.system, (f'touch {self.path}',)
+
+
+def hostile_files(bench: Bench, count: int) -> Result:
+    """M2: files that would run code, grow without end or read others. Count: rounds over all."""
+    robot, tally, executed = bench.robot(), Tally(), 0
+    ran = bench.folder / 'ran'
+    # programs are allowed here: what keeps these out is that nobody has pinned them
+    process = bench.node(autostart=False, allow_executable_models=True)
+    hostile = _hostile(bench.folder, _Trap(ran))
+    for _ in bench.steps(count, 'M2'):
+        for name, (path, parameters) in hostile.items():
+            said = len(process.output())
+            robot.set_parameters(**{'panoptic_model': '', 'panoptic_weights': '', **parameters})
+            refused = not robot.change_state(Transition.TRANSITION_CONFIGURE)
+            sentences = [line for line in process.output()[said:].splitlines()
+                         if 'configure failed' in line]
+            named = len(sentences) == 1 and str(path) in sentences[0]
+            tally.add('' if refused and named and not ran.exists()
+                      and 'Traceback' not in process.output()
+                      else f'{name}: refused {refused}, ran {ran.exists()}, {sentences}')
+            executed += ran.exists()
+            ran.unlink(missing_ok=True)
+    tally.figures = {'files that ran': executed, 'kinds refused': f'{len(hostile)} kinds'}
+    return tally.result()
+
+
+def _hostile(folder: Path, trap: _Trap) -> dict[str, tuple[Path, dict[str, str]]]:
+    """Write hostile files; return kind -> the one that is named, the parameters that name it."""
+    pickled, bomb = pickle.dumps(trap), io.BytesIO()
+    saved = io.BytesIO()
+    torch.save({'weight': trap}, saved)
+    with zipfile.ZipFile(bomb, 'w', zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr('archive/data.pkl', bytes(200_000_000))
+    for name, data in (('bare.pth', pickled), ('saved.pth', saved.getvalue()),
+                       ('bomb.pth', bomb.getvalue()), ('pickle.pt2', pickled),
+                       ('saved.pt2', saved.getvalue()), ('script.ts', saved.getvalue()),
+                       ('out.onnx', _onnx_that_leads_out())):
+        (folder / name).write_bytes(data)
+    found: dict[str, tuple[Path, dict[str, str]]] = {
+        name: (folder / name, {'panoptic_model': 'street_tiny',
+                               'panoptic_weights': str(folder / name)})
+        for name in ('bare.pth', 'saved.pth', 'bomb.pth')}
+    for name in ('pickle.pt2', 'saved.pt2', 'script.ts', 'out.onnx'):
+        path = folder / name
+        path.with_suffix('.yaml').write_text(
+            'classes: [road, car]\ninput: {size: any}\ncontract: semantic_logits\n')
+        found[name] = path, {'panoptic_model': str(path)}
+    linked = folder / 'linked'
+    linked.mkdir()
+    (linked / 'config.json').symlink_to('/etc/hostname')
+    found['a link out of the folder'] = linked, {'panoptic_model': f'huggingface/{linked}'}
+    return found
+
+
+def _onnx_that_leads_out() -> bytes:
+    """Return an ONNX file that says that its weights are in /etc/hostname."""
+    weight = onnx.TensorProto(name='w', dims=[1], data_type=onnx.TensorProto.FLOAT,
+                              data_location=onnx.TensorProto.EXTERNAL)
+    weight.external_data.add(key='location', value='../../etc/hostname')
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node('Add', ['x', 'w'], ['y'])], 'hostile',
+        [onnx.helper.make_tensor_value_info('x', onnx.TensorProto.FLOAT, [1, 3, 'h', 'w'])],
+        [onnx.helper.make_tensor_value_info('y', onnx.TensorProto.FLOAT, [1, 3, 'h', 'w'])],
+        initializer=[weight])
+    return onnx.helper.make_model(graph).SerializeToString()
+
+
 def _remove(path: Path) -> None:
     if path.is_dir():
         path.rmdir()
@@ -184,4 +266,6 @@ LINES = (
     Line('H3', 'the model hangs', 1, 20, hangs),
     Line('H4', 'the device is lost', 1, 20, device_lost),
     Line('M1', 'ten kinds of bad model file', 1, 10, model_files),
+    Line('M2', 'files that would run code, unpack without end or read others', 1, 10,
+         hostile_files),
 )

@@ -64,7 +64,6 @@ class ExportedModel:
         self._program = program
         self._read = reader_of(description, options.device)
 
-    @torch.inference_mode()
     def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Segmentation]:
         """Segment (H, W, 3) uint8 RGB images, each at its own size; raises ModelError."""
         try:
@@ -72,6 +71,7 @@ class ExportedModel:
         except ValueError as error:
             raise ModelError(f'{self.path} does not do what its YAML says: {error}') from None
 
+    @torch.inference_mode()
     def _segment(self, image: NDArray[np.uint8]) -> Segmentation:
         if not image.size:
             raise ModelError(f'{self.path} got an image of {image.shape[1]}x{image.shape[0]}, '
@@ -85,8 +85,8 @@ class ExportedModel:
         """Run on a rendered street frame, on two sizes where any is allowed; raises ModelError."""
         for size in _TRIAL_SIZES[:1] if self.description.input.size else _TRIAL_SIZES:
             try:
-                self.predict(check_frames(size)[:1])
-            except ModelError as error:
+                self._segment(check_frames(size)[0])
+            except (ModelError, ValueError) as error:
                 refuse(self.path, str(error), remedy=_YAML_REMEDY)
             except Exception as error:  # whatever a network raises
                 cause = (str(error).strip().splitlines() or [''])[-1]

@@ -9,7 +9,7 @@ import pytest
 from faults import __main__ as command
 from faults.line import Line, Result
 
-MATRIX = ('V1 V2 V4 V5 P1 P2 H1 H2 H3 H4 M1 T1 T2 Q1 L1 L2 C1 C2 K1 K2 K3 LC1 PA1 PA2 '
+MATRIX = ('V1 V2 V4 V5 P1 P2 H1 H2 H3 H4 M1 M2 T1 T2 Q1 L1 L2 C1 C2 K1 K2 K3 LC1 PA1 PA2 '
           'S1').split()
 
 

@@ -223,7 +223,10 @@ def _read_beside(path: Path, graph: Any) -> dict[str, ModelFile]:
     """Return name -> file of the weights that an ONNX graph keeps outside of its file."""
     names = sorted({_location(path, tensor) for tensor in _tensors(graph)
                     if tensor.data_location == tensor.EXTERNAL})
-    return {name: read_inside(path.parent, name) for name in names}
+    try:
+        return {name: read_inside(path.parent, name) for name in names}
+    except ModelError as error:
+        raise ModelError(f'{path} keeps weights in another file: {error}') from None
 
 
 def _location(path: Path, tensor: Any) -> str:
