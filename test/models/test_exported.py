@@ -2,6 +2,8 @@
 """What the user brings: three formats and four contracts, each as the plain network answers."""
 from __future__ import annotations
 
+from argparse import Namespace
+from dataclasses import replace
 import io
 import os
 import pickle
@@ -23,11 +25,14 @@ from seg_ros.core.types import segmentation_from_map, VOID
 from seg_ros.models import FILE_SUFFIXES, is_path, load_model
 from seg_ros.models.agreement import check_frames, equal_share
 from seg_ros.models.contract import ALL_TASKS, ModelError, ModelOptions, NotFiniteError, Task
+from seg_ros.models.own.answers import reader_of
 from seg_ros.models.own.description import parse_description
+from seg_ros.models.own.preparation import prepare
 from seg_ros.models.own.programs import FORMATS as FORMAT_READERS
 from seg_ros.models.own.programs import providers_for
-from seg_ros.models.postprocess import label_pixels, paint_crops
+from seg_ros.models.postprocess import label_pixels, paint_crops, settle_overlaps
 from seg_ros.models.postprocess_queries import Queries, QueryContract, segment_queries
+from seg_ros.tools.models import config_of
 
 IMAGE = check_frames('200x160')[0]
 ALL = ModelOptions(score_threshold=0.3, query_threshold=0.3, query_kept_share=0.1,
@@ -170,6 +175,118 @@ def test_a_map_of_centres_for_all_things_gives_each_instance_its_most_frequent_c
     ('boxes_masks', {Task.INSTANCE}), ('center_offset', ALL_TASKS)])
 def test_a_contract_serves_its_tasks(contract, tasks):
     assert parse_description(block(contract).encode()).tasks == tasks
+
+
+# --- options of the contracts: the same content said in another way ---
+
+
+def described(contract, **options):
+    """Return the document's description of a contract with other options."""
+    whole = parse_description(block(contract).encode())
+    return replace(whole, contract=replace(whole.contract, **options))
+
+
+def read(description, outputs):
+    """Return what is read in outputs for IMAGE."""
+    frame = prepare(IMAGE, description.input, torch.device('cpu'))
+    return reader_of(description, torch.device('cpu'))(outputs, frame, ALL)
+
+
+def boxes_of(network):
+    """Return a box network's outputs in the order of the roles."""
+    found = network(torch.zeros(1, 3, 256, 320))
+    return [found[name] for name in ('boxes', 'labels', 'scores', 'masks')]
+
+
+def assert_same(one, other, share=1.0):
+    assert len(one.instances) == len(other.instances) > 2
+    assert equal_share(one, other) >= share
+    np.testing.assert_allclose(one.instances.scores, other.instances.scores, atol=1e-6)
+
+
+@pytest.mark.parametrize(('options', 'change'), [
+    ({'box_format': 'cxcywh'}, lambda b, n, s, m: (
+        torch.cat(((b[:, :2] + b[:, 2:]) / 2, b[:, 2:] - b[:, :2]), 1), n, s, m)),
+    ({'box_unit': 'input'}, lambda b, n, s, m: (
+        b / torch.tensor([320.0, 256, 320, 256]), n, s, m)),
+    ({'mask_values': 'logits'}, lambda b, n, s, m: (b, n, s, m.logit())),
+    ({}, lambda b, n, s, m: (b[None], n[None].float(), s[None], m[None, :, 0])),
+], ids=['cxcywh', 'shares', 'logits', 'batch'])
+def test_boxes_are_read_as_the_yaml_says(options, change):
+    outputs = boxes_of(network_for('boxes_masks'))
+    plain = read(described('boxes_masks'), outputs)
+    # boxes in another unit round to another pixel at times
+    assert_same(plain, read(described('boxes_masks', **options), change(*outputs)), share=0.98)
+
+
+def test_masks_of_the_whole_input_are_settled_as_they_are():
+    _, numbers, scores, _ = boxes_of(network_for('boxes_masks'))
+    masks = torch.rand(8, 1, 8, 10, generator=torch.Generator().manual_seed(3))
+    answer = read(described('boxes_masks', mask_frame='input'),
+                  [torch.zeros(8, 4), numbers, scores, masks])
+    kept = numbers > 0
+    whole = functional.interpolate(masks, size=(160, 200), mode='bilinear')[kept, 0] > 0.5
+    assert_same(answer, settle_overlaps(masks=whole, class_ids=(numbers[kept] - 1).byte(),
+                                        scores=scores[kept], options=ALL))
+
+
+@pytest.mark.parametrize(('role', 'value', 'said'), [
+    (1, torch.full((8,), 0.5), 'class numbers are not whole'),
+    (1, torch.full((8,), -1), 'its class numbers are -1 to -1, expected 0 to 2'),
+    (1, torch.ones(7), 'its number of classes is 7, expected 8'),
+    (2, torch.full((8,), 3.0), 'its scores are 3 to 3, expected probabilities'),
+    (3, torch.zeros(8, 14, 15), 'its masks are 14x15, expected square crops'),
+    (3, torch.full((8, 14, 14), -2.0), 'its masks are -2 to -2, expected probabilities'),
+    (0, torch.zeros(8, 5), 'its number of values of a box is 5, expected 4')])
+def test_boxes_that_cannot_be_meant_are_one_sentence_and_never_a_label(role, value, said):
+    outputs = boxes_of(network_for('boxes_masks'))
+    outputs[role] = value
+    with pytest.raises(ValueError, match=said):
+        read(described('boxes_masks'), outputs)
+
+
+@pytest.mark.parametrize('role', [0, 2, 3])
+def test_nan_in_any_output_of_boxes_is_an_error(role):
+    outputs = boxes_of(network_for('boxes_masks'))
+    outputs[role] = outputs[role] * torch.nan
+    with pytest.raises(NotFiniteError):
+        read(described('boxes_masks'), outputs)
+
+
+def test_no_box_at_all_is_an_answer_without_instances():
+    outputs = [output[:0] for output in boxes_of(network_for('boxes_masks'))]
+    for options in ({}, {'mask_frame': 'input'}):
+        answer = read(described('boxes_masks', **options), outputs)
+        assert len(answer.instances) == 0 and (answer.class_map == VOID).all()
+
+
+def test_offsets_may_be_in_another_order_and_unit_and_centres_probabilities():
+    found = network_for('center_offset')(torch.rand(
+        1, 3, 160, 208, generator=torch.Generator().manual_seed(1)))
+    semantic, centres, offsets = found.values()
+    plain = read(described('center_offset'), [semantic, centres, offsets])
+    other = described('center_offset', offset_order='xy', offset_unit=8.0,
+                      centre_values='probabilities')
+    assert_same(plain, read(other, [semantic, centres.sigmoid(), 2 * offsets.flip(1)]))
+
+
+def test_a_float16_network_gets_float16_and_may_answer_in_it():
+    whole = described('semantic_logits')
+    half = replace(whole, input=replace(whole.input, dtype='float16'))
+    frame = prepare(IMAGE, half.input, torch.device('cpu'))
+    assert frame.pixels.dtype == torch.float16
+    logits = network_for('semantic_logits')(frame.pixels.float())['logits']
+    answer = reader_of(half, torch.device('cpu'))([logits.half()], frame, ALL)
+    assert equal_share(expected('semantic_logits'), answer) > 0.98
+
+
+def test_the_command_line_asks_a_file_for_the_task_that_it_serves(tmp_path):
+    for contract, task in (('semantic_logits', 'semantic'), ('boxes_masks', 'instance'),
+                           ('query_masks', 'panoptic')):
+        (tmp_path / 'road.yaml').write_text(block(contract))
+        path = str(tmp_path / 'road.onnx')
+        config = config_of(Namespace(model=path, device='cpu', weights='', parameters=[]))
+        assert getattr(config, f'{task}_model') == path
 
 
 # --- the YAML ---

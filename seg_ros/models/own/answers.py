@@ -141,7 +141,7 @@ class BoxesReader:
     def __call__(self, outputs: Sequence[torch.Tensor], frame: Prepared, options: ModelOptions
                  ) -> Segmentation:
         """Return the instances; those that are no class are left out."""
-        boxes, numbers, scores, masks = (self._checked(outputs))
+        boxes, numbers, scores, masks = self._checked(outputs)
         require_finite((boxes, numbers, scores, masks), model='the network')
         class_ids = self._class_ids(numbers)
         kept = (class_ids != VOID) & (_probabilities(scores, 'scores') >= options.score_threshold)
@@ -174,6 +174,8 @@ class BoxesReader:
     def _class_ids(self, numbers: torch.Tensor) -> torch.Tensor:
         """Return the (N,) uint8 ids of class numbers, 255 where one is no class."""
         count = len(self._table)
+        if numbers.is_floating_point() and not torch.equal(numbers, numbers.round()):
+            raise ValueError('its class numbers are not whole: name the outputs of each role')
         if len(numbers) and not 0 <= int(numbers.min()) <= int(numbers.max()) < count:
             raise ValueError(f'its class numbers are {int(numbers.min())} to '
                              f'{int(numbers.max())}, expected 0 to {count - 1}: `classes` names '
