@@ -16,6 +16,7 @@ from torchvision.models import get_model
 
 from benchmarks.parity_torchvision import library_maps, load_both
 from benchmarks.tiny_torchvision import INSTANCE, picture, thrifty
+from seg_ros.models.agreement import equal_share
 from seg_ros.models.contract import ModelError, ModelOptions, NotFiniteError
 from seg_ros.models.torchvision import (
     cached_file,
@@ -83,6 +84,25 @@ def test_an_instance_has_the_score_that_the_library_gives_it(pair):
         scores = ours.predict([IMAGE])[0].instances.scores
         assert len(scores) > 2
         assert set(scores.tolist()) <= set(said.tolist())
+
+
+def test_the_compiler_sees_one_graph_whatever_is_found_and_changes_nothing(pair):
+    name, ours, _ = pair
+    if name not in ('lraspp_mobilenet_v3_large', 'maskrcnn_resnet50_fpn'):
+        return  # runs the same code
+    images = [IMAGE, np.zeros_like(IMAGE)]
+    expected = ours.predict(images)
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    ours.network._compiled = torch.compile(ours.network.network, backend='eager', dynamic=False)
+    try:
+        compiled = ours.predict(images)
+        assert ours.network._compiled is not None, 'it gave up'
+    finally:
+        ours.network._compiled = None
+    assert torch._dynamo.utils.counters['stats']['unique_graphs'] == 1
+    for one, other in zip(expected, compiled, strict=True):
+        assert equal_share(one, other) == 1.0
 
 
 @pytest.mark.parametrize('size', [(1, 1), (1, 90), (37, 53), (130, 65)])
