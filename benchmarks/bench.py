@@ -92,9 +92,17 @@ def _points(arguments: argparse.Namespace) -> dict[str, Any]:
     return {'points': figures}
 
 
+def _tracking(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Measure the tracker beside ByteTrack."""
+    from benchmarks import track_speed
+    figures = track_speed.measure(frames=3 * arguments.frames)
+    print(track_speed.table(figures))
+    return {'tracking': figures}
+
+
 SECTIONS: Mapping[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     'node': _node, 'cameras': _cameras, 'street': _street, 'postprocess': _postprocess,
-    'gpu': _gpu, 'points': _points}
+    'gpu': _gpu, 'points': _points, 'tracking': _tracking}
 
 
 def _cost_table(size: str, figures: Mapping[str, Any]) -> str:
