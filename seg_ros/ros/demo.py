@@ -469,7 +469,13 @@ def _parser() -> ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo and return the exit code; errors are one sentence on stderr."""
     options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupts: list[int] = []
+
+    def interrupt(number: int, frame: object) -> None:
+        interrupts.append(number)
+        raise KeyboardInterrupt
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
     try:
         with lent_domain() as domain:
             _set_environment(domain)
@@ -478,6 +484,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except (DemoError, NoDomainError, ValueError, OSError) as error:
+        if interrupts:  # a terminal interrupts the children too, and their end may be seen first
+            return INTERRUPTED
         print(f'demo: {error}', file=sys.stderr)
         return 1
     finally:

@@ -57,7 +57,7 @@ def test_a_device_error_that_stays_is_a_lost_device(pipeline):
 def test_a_device_error_that_passes_is_a_failure_of_its_image(pipeline, monkeypatch):
     predict = pipeline._predict
 
-    def fail_once(images):
+    def fail_once(images, moments=()):
         monkeypatch.setattr(pipeline, '_predict', predict)
         raise torch.AcceleratorError('CUDA error: invalid argument')
     monkeypatch.setattr(pipeline, '_predict', fail_once)

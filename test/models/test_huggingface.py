@@ -157,9 +157,10 @@ def test_panoptic_of_videomt_is_the_librarys(size, saved, library, processor):
 def test_every_answer_is_the_librarys_or_where_that_is_wrong_the_papers(kind, size, saved):
     rows = list(parity_hub.rows_of(kind, saved(kind), size))
     for row in rows:
-        assert row.equal_instances == 1, row
-        # a matrix product adds in another order, so the best of two equal sums may be the other
-        assert row.equal_classes >= (0.999 if row.task == Task.SEMANTIC else 1), row
+        # the network runs twice, and with two threads a sum may round otherwise: of two masks that
+        # are equal at a pixel the other may win; on equal logits nothing differs, as
+        # test_postprocess_queries.py shows
+        assert min(row.equal_instances, row.equal_classes) >= 0.999, row
     assert not rows or max(row.segments for row in rows) > 1
 
 
