@@ -144,6 +144,7 @@ def test_a_clock_that_is_missing_has_its_code(launch, robot):
 def test_a_lost_device_has_its_code_in_the_last_entry(launch, robot):
     process = launch('segmentation_node', parameters={'panoptic_model': 'faulty'})
     robot.wait_for_node(timeout_s=60.0)
+    robot.spin_until(lambda: robot.diagnostics, timeout_s=60.0, what='diagnostics are heard')
     robot.images.publish(robot.image(mark(PICTURE, 'lost')))
     told(robot, 'failed.device_lost')
     assert process.wait(timeout_s=60.0) == 1
