@@ -160,7 +160,10 @@ def test_every_answer_is_the_librarys_or_where_that_is_wrong_the_papers(kind, si
         # the network runs twice, and with two threads a sum may round otherwise: of two masks that
         # are equal at a pixel the other may win; on equal logits nothing differs, as
         # test_postprocess_queries.py shows
-        assert min(row.equal_instances, row.equal_classes) >= 0.999, row
+        width, height = map(int, row.frame.split('x'))
+        but_one_pixel = 1 - 1.5 / (width * height)  # the half is for rounding
+        assert row.equal_instances >= but_one_pixel, row
+        assert row.equal_classes >= (0.999 if row.task == Task.SEMANTIC else but_one_pixel), row
     assert not rows or max(row.segments for row in rows) > 1
 
 
