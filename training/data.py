@@ -23,6 +23,9 @@ UNCOUNTED = 255
 """Instance of a thing pixel of which nobody knows the object: not trained on."""
 
 THING_IDS = tuple(STREET.class_names.index(name) for name in STREET.things)
+SCALES = (0.55, 2.0)
+"""How small and how large a frame may be shown."""
+
 MIN_AREA = 24  # pixels; what shows less of itself has no centre to learn
 
 
@@ -110,16 +113,21 @@ class View:
     instances: NDArray[np.uint8]  # (H, W)
 
 
-def warp(view: View, rng: np.random.Generator, *, size: tuple[int, int]) -> View:
-    """Return a random crop of (width, height) at a random scale, mirrored half of the time."""
+def warp(view: View, rng: np.random.Generator, *, size: tuple[int, int],
+         scales: tuple[float, float] = SCALES, focus: tuple[int, int] | None = None) -> View:
+    """Return a random crop of (width, height) at a random scale, mirrored half of the time.
+
+    The (row, column) of the view that `focus` names is in the crop.
+    """
     width, height = size
     source_height, source_width = view.classes.shape
-    scale = np.exp(rng.uniform(np.log(0.55), np.log(2.0)))
+    scale = np.exp(rng.uniform(*np.log(scales)))
     # a little out of proportion; a smaller crop sees a part of the frame at the same scale
     scale_x, scale_y = scale * np.exp(rng.uniform(-0.1, 0.1, 2))
     # where the crop starts in the scaled frame; negative where the frame is smaller
-    left = rng.uniform(*sorted((0.0, source_width * scale_x - width)))
-    top = rng.uniform(*sorted((0.0, source_height * scale_y - height)))
+    row, column = focus or (None, None)
+    left = _crop_start(rng, frame=source_width, scale=scale_x, crop=width, focus=column)
+    top = _crop_start(rng, frame=source_height, scale=scale_y, crop=height, focus=row)
     matrix = np.array([[scale_x, 0, -left], [0, scale_y, -top]])
     if rng.random() < 0.5:
         matrix[0] = -matrix[0]
@@ -131,6 +139,15 @@ def warp(view: View, rng: np.random.Generator, *, size: tuple[int, int]) -> View
     return View(
         image=_warped(image, matrix, size, flags=cv2.INTER_LINEAR, border=STREET.mean),
         classes=labels[..., 0], instances=labels[..., 1])
+
+
+def _crop_start(rng: np.random.Generator, *, frame: int, scale: float, crop: int,
+                focus: int | None) -> float:
+    """Return where a crop starts along one axis of the scaled frame."""
+    low, high = sorted((0.0, frame * scale - crop))
+    if focus is not None:
+        low, high = max(low, focus * scale - crop), min(high, focus * scale)
+    return rng.uniform(low, high)
 
 
 def _warped(image: NDArray[Any], matrix: NDArray[np.float64], size: tuple[int, int], *,
@@ -251,22 +268,60 @@ class Batch:
         return [Batch(*part) for part in zip(*columns, strict=True)]
 
 
+@dataclass(frozen=True)
+class Augmentation:
+    """How samples are drawn from the frames."""
+
+    scales: tuple[float, float] = SCALES
+    recoloured: float = 1.0  # share of the samples
+    balanced: float = 0.0  # share of the samples that show a class drawn as often as any other
+
+
+class ClassIndex:
+    """Knows which frames show a class, so that a rare one can be drawn as often as a common one.
+
+    After Hoyer et al. 2022, "DAFormer": a class first, then a frame with it.
+    """
+
+    def __init__(self, source: Labelled) -> None:
+        """Count the pixels of every class in every frame."""
+        counts = np.stack([np.bincount(classes.ravel(), minlength=256)
+                           for classes in source.classes])
+        counts[:, VOID] = 0
+        self._source = source
+        self._classes = np.flatnonzero(counts.sum(axis=0))
+        # the root: a frame that one large object fills is not worth a hundred others
+        weights = np.sqrt(counts[:, self._classes])
+        self._chances = weights / weights.sum(axis=0)
+
+    def draw(self, rng: np.random.Generator) -> tuple[int, tuple[int, int]]:
+        """Return a frame's place, and the (row, column) of a pixel of the class drawn."""
+        column = int(rng.integers(len(self._classes)))
+        place = int(rng.choice(len(self._source), p=self._chances[:, column]))
+        classes = self._source.classes[place]
+        pixel = int(rng.choice(np.flatnonzero(classes == self._classes[column])))
+        return place, divmod(pixel, classes.shape[1])
+
+
 class Samples(Dataset[Batch]):
     """Item i is batch i: what it holds depends on the seed and i alone, so a run can resume."""
 
     def __init__(self, sources: Sequence[Labelled], *, batch_size: int, seed: int,
-                 size_at: Callable[[int], tuple[int, int]]) -> None:
+                 size_at: Callable[[int], tuple[int, int]],
+                 augmentation: Augmentation = Augmentation()) -> None:
         """Take turns among the sources, sample by sample; batch i has crops of size_at(i)."""
         self._sources = [source for source in sources if len(source)]
+        self._indices = [ClassIndex(source) for source in self._sources]
         self._batch_size = batch_size
         self._seed = seed
         self._size_at = size_at
+        self._augmentation = augmentation
 
     def __getitem__(self, index: int) -> Batch:
         """Make a batch."""
         rng = np.random.default_rng((self._seed, index))
         size = self._size_at(index)
-        views = [self._view(rng, self._sources[place % len(self._sources)], size)
+        views = [self._view(rng, place % len(self._sources), size)
                  for place in range(self._batch_size)]
         targets = [make_targets(view) for view in views]
         # half of the resolution costs a quarter; which of the 2 x 2 pixels changes by batch
@@ -280,10 +335,16 @@ class Samples(Dataset[Batch]):
             offsets=torch.from_numpy(np.stack([t.offsets for t in targets])),
             weights=torch.from_numpy(np.stack([t.weights for t in targets])))
 
-    def _view(self, rng: np.random.Generator, source: Labelled, size: tuple[int, int]) -> View:
+    def _view(self, rng: np.random.Generator, number: int, size: tuple[int, int]) -> View:
         """Return an augmented frame of a source."""
-        place = int(rng.integers(len(source)))
+        how, source = self._augmentation, self._sources[number]
+        place, focus = int(rng.integers(len(source))), None
+        if rng.random() < how.balanced:
+            place, focus = self._indices[number].draw(rng)
         view = warp(View(image=source.images[place], classes=source.classes[place],
-                         instances=source.instances[place]), rng, size=size)
+                         instances=source.instances[place]),
+                    rng, size=size, scales=how.scales, focus=focus)
+        if rng.random() >= how.recoloured:
+            return view
         return View(image=recolour(view.image, rng), classes=view.classes,
                     instances=view.instances)

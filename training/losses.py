@@ -33,21 +33,21 @@ class Losses:
         return Losses(self.semantic.detach(), self.centres.detach(), self.offsets.detach())
 
 
-def losses(features: Features, batch: Batch) -> Losses:
+def losses(features: Features, batch: Batch, *, overlap: float) -> Losses:
     """Compare the network's answer with the truth."""
     return Losses(
-        semantic=semantic_loss(features.semantic, batch),
+        semantic=semantic_loss(features.semantic, batch, overlap=overlap),
         centres=centre_loss(features.centres.float(), batch.centres, batch.is_counted),
         offsets=offset_loss(features.offsets.float(), batch.offsets, batch.weights))
 
 
-def semantic_loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Return cross-entropy, rare classes weighted up, plus what the overlap of each lacks."""
+def semantic_loss(logits: torch.Tensor, batch: Batch, *, overlap: float) -> torch.Tensor:
+    """Return cross-entropy, rare classes weighted up, plus `overlap` x what theirs lacks."""
     share = torch.tensor(CLASS_SHARE, device=logits.device)
     weights = (0.1 / share).sqrt()
     logs = functional.log_softmax(logits.float(), dim=1)
     entropy = functional.nll_loss(logs, batch.classes, weight=weights, ignore_index=VOID)
-    return entropy + 0.5 * overlap_loss(logs.exp(), batch.classes)
+    return entropy + overlap * overlap_loss(logs.exp(), batch.classes)
 
 
 def overlap_loss(probability: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:

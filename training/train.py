@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 import copy
 from dataclasses import dataclass
+import itertools
 import logging
 import math
 import os
@@ -20,9 +21,10 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from seg_ros.models.street_tiny import StreetNetwork
+from seg_ros.models.acceleration import preferred_precision
+from seg_ros.models.street_tiny import read_weights, StreetNetwork
 from training.calibrate import calibrate
-from training.data import Batch, Labelled, read_camvid, Samples
+from training.data import Augmentation, Batch, Labelled, read_camvid, Samples
 from training.export import new_network, PACKAGE_WEIGHTS, STREET, write_weights
 from training.losses import Losses, losses
 from training.synthetic import read_synthetic
@@ -36,24 +38,44 @@ class Plan:
     """What a run does; a resumed run follows the plan that it is resumed with."""
 
     steps: int = 12_000
+    minutes: float = 0.0  # where not 0, the plan ends by the clock and not after its steps
     batch_size: int = 8
     parts: int = 4  # of a batch, each normalised by itself
     size: tuple[int, int] = (384, 288)  # width, height of the crops, multiples of 4
-    whole_from: float = 0.75  # share of the steps after which crops are as large as frames
+    whole_from: float = 0.75  # share of the plan after which crops are as large as frames
     peak_rate: float = 2e-3
     warm_up: int = 200  # steps
     weight_decay: float = 0.02
     average: float = 0.998  # share of the old average that each step keeps
+    overlap: float = 0.5  # weight of the overlap loss beside the cross-entropy
+    augmentation: Augmentation = Augmentation()
     seed: int = 1
 
-    def size_at(self, step: int) -> tuple[int, int]:
-        """Return the width and height of the crops of a step."""
-        return self.size if step < self.whole_from * self.steps else STREET.input_size
+    def share(self, step: int, elapsed_s: float) -> float:
+        """Return how much of the plan is done, 0 to 1."""
+        return min(1.0, elapsed_s / (60 * self.minutes) if self.minutes else step / self.steps)
 
-    def rate(self, step: int) -> float:
-        """Return the learning rate of a step: a linear rise, then half a cosine down to 0."""
+    def size_at(self, share: float) -> tuple[int, int]:
+        """Return the width and height of the crops."""
+        return self.size if share < self.whole_from else STREET.input_size
+
+    def rate(self, step: int, share: float) -> float:
+        """Return the learning rate: a linear rise, then half a cosine down to 0."""
         rise = min(1.0, (step + 1) / self.warm_up)
-        return self.peak_rate * rise * 0.5 * (1 + math.cos(math.pi * min(1, step / self.steps)))
+        return self.peak_rate * rise * 0.5 * (1 + math.cos(math.pi * share))
+
+
+class Clock:
+    """The seconds that a run has taken, those before a stop included."""
+
+    def __init__(self, elapsed_s: float = 0.0) -> None:
+        """Go on from so many seconds."""
+        self._begun_s = time.monotonic() - elapsed_s
+
+    @property
+    def elapsed_s(self) -> float:
+        """Return the seconds until now."""
+        return time.monotonic() - self._begun_s
 
 
 class Trainer:
@@ -71,6 +93,7 @@ class Trainer:
         self.plan = plan
         self.device = device
         self.step = 0
+        self.clock = Clock()
         self.network = new_network().train().to(device).to(
             memory_format=torch.channels_last)
         self.average = new_network().to(device).requires_grad_(False)
@@ -79,13 +102,15 @@ class Trainer:
         self._replicas = [_replica(self.network) for _ in range(plan.parts)]
         self._threads = ThreadPoolExecutor(
             threads, initializer=torch.set_num_threads, initargs=(1,))
+        # fp16 would need its gradients scaled: what has no bf16 trains in fp32
+        self._is_bf16 = preferred_precision(device) == 'bf16'
         self._mean = torch.tensor(STREET.mean, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(STREET.std, device=device).view(1, 3, 1, 1)
 
     def train_step(self, batch: Batch) -> Losses:
         """Learn from one batch."""
         for group in self.optimiser.param_groups:
-            group['lr'] = self.plan.rate(self.step)
+            group['lr'] = self.plan.rate(self.step, self.share())
         self._share_buffers()
         parts = self._threads.map(self._learn_part, self._replicas, batch.split(self.plan.parts))
         result = list(parts)[0]
@@ -96,14 +121,18 @@ class Trainer:
         self._update_average()
         return result
 
+    def share(self, step: int | None = None) -> float:
+        """Return how much of the plan is done now, or at a step."""
+        return self.plan.share(self.step if step is None else step, self.clock.elapsed_s)
+
     def _learn_part(self, replica: StreetNetwork, batch: Batch) -> Losses:
         """Compute the gradients of a part of a batch."""
         batch = batch.to(self.device)
         images = ((batch.images.float() - self._mean) / self._std).contiguous(
             memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._is_bf16):
             features = replica(images)
-        result = losses(features, batch)
+        result = losses(features, batch, overlap=self.plan.overlap)
         replica.zero_grad()
         result.total.backward()
         return result.detached()
@@ -141,19 +170,21 @@ class Trainer:
 
     def state(self) -> dict[str, Any]:
         """Return everything that the next step depends on."""
-        return {'step': self.step, 'network': self.network.state_dict(),
+        return {'step': self.step, 'elapsed_s': self.clock.elapsed_s,
+                'network': self.network.state_dict(),
                 'average': self.average.state_dict(), 'optimiser': self.optimiser.state_dict(),
                 'random': torch.get_rng_state()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
         self.step = state['step']
+        self.clock = Clock(state['elapsed_s'])
         self.network.load_state_dict(state['network'])
         self.average.load_state_dict(state['average'])
         self.optimiser.load_state_dict(state['optimiser'])
         torch.set_rng_state(state['random'])
 
-    def start_from(self, weights: dict[str, torch.Tensor]) -> None:
+    def start_from(self, weights: Mapping[str, torch.Tensor]) -> None:
         """Take over weights as a beginning, at step 0."""
         self.network.load_state_dict(weights)
         self.average.load_state_dict(weights)
@@ -188,13 +219,15 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
-def batches(sources: Sequence[Labelled], plan: Plan, *, first: int, workers: int
-            ) -> Iterator[Batch]:
-    """Return the batches from step `first` to the plan's end."""
+def batches(sources: Sequence[Labelled], trainer: Trainer, *, workers: int) -> Iterator[Batch]:
+    """Return the batches from the trainer's step to the plan's end."""
+    plan = trainer.plan
     samples = Samples(sources, batch_size=plan.batch_size, seed=plan.seed,
-                      size_at=plan.size_at)
+                      size_at=lambda step: plan.size_at(trainer.share(step)),
+                      augmentation=plan.augmentation)
+    numbers = itertools.count(trainer.step) if plan.minutes else range(trainer.step, plan.steps)
     loader = DataLoader(
-        samples, batch_size=None, sampler=range(first, plan.steps), num_workers=workers,
+        samples, batch_size=None, sampler=numbers, num_workers=workers,
         prefetch_factor=4 if workers else None)
     return iter(loader)
 
@@ -204,17 +237,28 @@ def fit(trainer: Trainer, sources: Sequence[Labelled], *, checkpoint: Path,
     """Train to the end of the plan, with a checkpoint every so often and at the end."""
     plan = trainer.plan
     saved = time.monotonic()
-    bar = tqdm(batches(sources, plan, first=trainer.step, workers=workers), desc='train',
-               initial=trainer.step, total=plan.steps, unit='step', mininterval=10)
+    bar = tqdm(batches(sources, trainer, workers=workers), desc='train', unit='step',
+               initial=trainer.step, total=None if plan.minutes else plan.steps, mininterval=10)
     for batch in bar:
         result = trainer.train_step(batch)
         if trainer.step % 50 == 0:
-            bar.set_postfix_str(f'classes {result.semantic:.3f} centres {result.centres:.3f} '
-                                f'offsets {result.offsets:.3f}', refresh=False)
+            bar.set_postfix_str(
+                f'{100 * trainer.share():.0f} % of the plan, classes {result.semantic:.3f} '
+                f'centres {result.centres:.3f} offsets {result.offsets:.3f}', refresh=False)
         if time.monotonic() - saved > every_s:
             save_checkpoint(checkpoint, trainer)
             saved = time.monotonic()
+        if trainer.share() >= 1:
+            break
     save_checkpoint(checkpoint, trainer)
+
+
+def first_weights(path: Path) -> Mapping[str, torch.Tensor]:
+    """Return the averaged weights of a checkpoint, or those of a weights file."""
+    if path.suffix == '.safetensors':
+        return read_weights(str(path)).tensors
+    average: dict[str, torch.Tensor] = load_checkpoint(path)['average']
+    return average
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -222,8 +266,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parse(arguments)
     logging.basicConfig(level=logging.INFO, format='%(message)s')
     device = torch.device(options.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
-    plan = Plan(steps=options.steps, batch_size=options.batch_size, parts=options.parts,
-                whole_from=options.whole_from, peak_rate=options.peak_rate, seed=options.seed)
+    plan = Plan(
+        steps=options.steps, minutes=options.minutes, batch_size=options.batch_size,
+        parts=options.parts, whole_from=options.whole_from, peak_rate=options.peak_rate,
+        warm_up=options.warm_up, overlap=options.overlap, seed=options.seed,
+        augmentation=Augmentation(scales=tuple(options.scales), recoloured=options.recoloured,
+                                  balanced=options.balanced))
     torch.set_num_threads(1)  # the trainer has threads of its own
     cv2.setNumThreads(1)  # OpenCV's threads do not survive the fork of the loading processes
     trainer = Trainer(plan, device, threads=options.threads)
@@ -232,7 +280,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         trainer.restore(load_checkpoint(checkpoint))
         _logger.info('resumed %s at step %d of %d', checkpoint, trainer.step, plan.steps)
     elif options.start_from:
-        trainer.start_from(load_checkpoint(options.start_from)['average'])
+        trainer.start_from(first_weights(options.start_from))
     sources = [read_camvid('train')]
     if options.synthetic_frames:
         sources.append(read_synthetic(RUNS / 'synthetic', frames=options.synthetic_frames))
@@ -247,14 +295,26 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--run', default='street_tiny', help='name of the folder under runs')
     parser.add_argument('--restart', action='store_true', help='forget the checkpoint of the run')
-    parser.add_argument('--start-from', type=Path, help='checkpoint to take first weights from')
+    parser.add_argument('--start-from', type=Path,
+                        help='checkpoint or weights file to take first weights from')
     parser.add_argument('--steps', type=int, default=Plan.steps)
+    parser.add_argument('--minutes', type=float, default=Plan.minutes,
+                        help='end by the clock, whatever the number of steps')
     parser.add_argument('--batch-size', type=int, default=Plan.batch_size)
     parser.add_argument('--parts', type=int, default=Plan.parts,
                         help='of a batch, worked off in parallel on a CPU; 1 is best on a GPU')
     parser.add_argument('--whole-from', type=float, default=Plan.whole_from,
                         help='share of the steps after which crops are as large as frames')
     parser.add_argument('--peak-rate', type=float, default=Plan.peak_rate)
+    parser.add_argument('--warm-up', type=int, default=Plan.warm_up, help='steps')
+    parser.add_argument('--overlap', type=float, default=Plan.overlap,
+                        help='weight of the overlap loss beside the cross-entropy')
+    parser.add_argument('--scales', type=float, nargs=2, default=Augmentation.scales,
+                        metavar=('LOW', 'HIGH'))
+    parser.add_argument('--recoloured', type=float, default=Augmentation.recoloured,
+                        help='share of the samples whose colours are changed')
+    parser.add_argument('--balanced', type=float, default=Augmentation.balanced,
+                        help='share of the samples around a class drawn as often as any other')
     parser.add_argument('--seed', type=int, default=Plan.seed)
     parser.add_argument('--synthetic-frames', type=int, default=4000,
                         help='rendered once and kept under runs; 0 for CamVid alone')

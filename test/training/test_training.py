@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from seg_ros.core.types import VOID
 from seg_ros.models.contract import ModelOptions
 from seg_ros.models.postprocess import find_centres, group_pixels
 from seg_ros.models.street_tiny import load, OFFSET_UNIT, STRIDE, votes_of_offsets
 from training.data import (
+    ClassIndex,
     Labelled,
     make_targets,
     Samples,
@@ -24,11 +26,16 @@ from training.data import (
 from training.export import STREET, write_weights
 from training.losses import centre_loss, offset_loss, overlap_loss
 from training.synthetic import compact_ids, FIRST_UNSEEN_SEED, frame_numbers, read_synthetic
-from training.train import fit, load_checkpoint, Plan, save_checkpoint, Trainer
+from training.train import first_weights, fit, load_checkpoint, Plan, save_checkpoint, Trainer
 
 CAR, PEDESTRIAN = THING_IDS[:2]
 CPU = torch.device('cpu')
 PLAN = Plan(steps=4, batch_size=2, parts=2, size=(64, 48), whole_from=1.0, warm_up=2)
+
+
+def size_at(step: int) -> tuple[int, int]:
+    """Return the size of the crops of the plan."""
+    return PLAN.size_at(PLAN.share(step, elapsed_s=0))
 
 
 @pytest.fixture(scope='module')
@@ -52,7 +59,7 @@ def test_two_steps_and_a_resume_equal_four_straight(tmp_path, frames):
     straight = Trainer(PLAN, CPU)
     fit(straight, [frames], checkpoint=tmp_path / 'straight.pt', workers=0)
     first = Trainer(PLAN, CPU, threads=1)
-    samples = Samples([frames], batch_size=2, seed=PLAN.seed, size_at=PLAN.size_at)
+    samples = Samples([frames], batch_size=2, seed=PLAN.seed, size_at=size_at)
     for step in range(2):
         first.train_step(samples[step])
     save_checkpoint(tmp_path / 'half.pt', first)
@@ -67,22 +74,81 @@ def test_two_steps_and_a_resume_equal_four_straight(tmp_path, frames):
 
 def test_training_makes_the_loss_smaller(frames):
     trainer = Trainer(replace(PLAN, steps=40, peak_rate=2e-3), CPU)
-    batch = Samples([frames], batch_size=2, seed=1, size_at=PLAN.size_at)[0]
+    batch = Samples([frames], batch_size=2, seed=1, size_at=size_at)[0]
     totals = [float(trainer.train_step(batch).total) for _ in range(12)]
     assert totals[-1] < 0.8 * totals[0]
 
 
 def test_the_rate_rises_and_falls_to_zero():
     plan = Plan(steps=100, warm_up=10)
-    rates = [plan.rate(step) for step in range(101)]
+    rates = [plan.rate(step, plan.share(step, elapsed_s=9)) for step in range(101)]
     assert 0 < rates[0] < rates[5] < rates[10]
     assert max(rates) <= plan.peak_rate and rates[100] == pytest.approx(0)
 
 
+def test_a_plan_by_the_clock_comes_to_rest_in_time_however_slow_the_steps():
+    plan = Plan(minutes=2, warm_up=1)
+    assert [plan.share(step, elapsed_s) for step, elapsed_s in ((5, 0), (5, 60), (9, 500))] == [
+        0, 0.5, 1]
+    assert plan.rate(5, share=0.5) == pytest.approx(plan.peak_rate / 2)
+    assert plan.rate(5, share=1) == pytest.approx(0)
+
+
+def test_a_run_by_the_clock_ends_and_goes_on_with_the_time_that_was_left(tmp_path, frames):
+    plan = replace(PLAN, minutes=0.5 / 60)
+    trainer = Trainer(plan, CPU)
+    fit(trainer, [frames], checkpoint=tmp_path / 'checkpoint.pt', workers=0)
+    state = load_checkpoint(tmp_path / 'checkpoint.pt')
+    assert trainer.step == state['step'] > 0
+    assert 0.5 <= state['elapsed_s']
+    again = Trainer(plan, CPU)
+    again.restore(state)
+    assert again.share() == 1
+
+
 def test_the_last_steps_see_whole_frames():
     plan = Plan(steps=100, size=(64, 48), whole_from=0.75)
-    assert [plan.size_at(step) for step in (0, 74, 75, 99)] == [
+    assert [plan.size_at(plan.share(step, elapsed_s=0)) for step in (0, 74, 75, 99)] == [
         (64, 48), (64, 48), (480, 360), (480, 360)]
+
+
+def test_a_rare_class_is_drawn_as_often_as_a_common_one():
+    classes = np.full((8, 12, 16), 3, np.uint8)
+    classes[5, 7, 9] = 2
+    classes[:, 0] = VOID
+    index = ClassIndex(Labelled(images=np.zeros((*classes.shape, 3), np.uint8), classes=classes,
+                                instances=np.zeros_like(classes)))
+    rng = np.random.default_rng(0)
+    drawn = [index.draw(rng) for _ in range(200)]
+    seen = [classes[place][pixel] for place, pixel in drawn]
+    assert set(seen) == {2, 3}
+    assert 70 < seen.count(2) < 130
+    assert {(place, pixel) for (place, pixel), value in zip(drawn, seen, strict=True)
+            if value == 2} == {(5, (7, 9))}
+
+
+@pytest.mark.parametrize('scales', [(0.5, 0.5), (1, 1), (2, 2)])
+def test_a_crop_shows_the_pixel_that_it_was_drawn_for(scales):
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        row, column = int(rng.integers(3, 57)), int(rng.integers(3, 77))
+        classes = np.zeros((60, 80), np.uint8)
+        classes[row - 3:row + 4, column - 3:column + 4] = CAR
+        out = warp(view_of(np.zeros_like(classes), classes), rng, size=(32, 24), scales=scales,
+                   focus=(row, column))
+        assert (out.classes == CAR).any()
+
+
+def test_training_starts_from_a_checkpoint_or_from_a_weights_file(tmp_path):
+    trainer = Trainer(PLAN, CPU)
+    save_checkpoint(tmp_path / 'checkpoint.pt', trainer)
+    write_weights(tmp_path / 'weights.safetensors', trainer.average.state_dict(), STREET)
+    for name in ('checkpoint.pt', 'weights.safetensors'):
+        other = Trainer(replace(PLAN, seed=9), CPU)
+        other.start_from(first_weights(tmp_path / name))
+        for key, tensor in trainer.average.state_dict().items():
+            assert torch.equal(tensor, other.network.state_dict()[key])
+            assert torch.equal(tensor, other.average.state_dict()[key])
 
 
 def test_exported_weights_load_as_a_model(tmp_path):
@@ -94,8 +160,8 @@ def test_exported_weights_load_as_a_model(tmp_path):
 
 
 def test_a_batch_depends_on_the_seed_and_its_number_alone(frames):
-    samples = Samples([frames], batch_size=2, seed=3, size_at=PLAN.size_at)
-    later = Samples([frames], batch_size=2, seed=3, size_at=PLAN.size_at)
+    samples = Samples([frames], batch_size=2, seed=3, size_at=size_at)
+    later = Samples([frames], batch_size=2, seed=3, size_at=size_at)
     later[0]
     for one, other in zip(vars(samples[5]).values(), vars(later[5]).values(), strict=True):
         assert torch.equal(one, other)
