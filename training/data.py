@@ -262,6 +262,10 @@ class Batch:
         return Batch(**{name: value.to(device, non_blocking=True)
                         for name, value in vars(self).items()})
 
+    def pin_memory(self) -> Batch:
+        """Return the batch in memory that a GPU reads by itself; the DataLoader calls this."""
+        return Batch(**{name: value.pin_memory() for name, value in vars(self).items()})
+
     def split(self, parts: int) -> list[Batch]:
         """Return the batch in equal parts."""
         columns = [value.chunk(parts) for value in vars(self).values()]

@@ -36,9 +36,9 @@ def write_weights(path: Path, tensors: Mapping[str, torch.Tensor], contract: Con
     os.replace(part, path)
 
 
-def new_network() -> StreetNetwork:
+def new_network(width: int = 1) -> StreetNetwork:
     """Return an untrained network for the street's classes."""
-    return StreetNetwork(classes=len(STREET.class_names), things=len(STREET.things))
+    return StreetNetwork(classes=len(STREET.class_names), things=len(STREET.things), width=width)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -22,30 +22,45 @@ class Losses:
     semantic: torch.Tensor
     centres: torch.Tensor
     offsets: torch.Tensor
+    imitation: torch.Tensor  # 0 without a teacher
 
     @property
     def total(self) -> torch.Tensor:
         """Return the weighted sum."""
-        return self.semantic + 0.15 * self.centres + 0.4 * self.offsets
+        return self.semantic + 0.15 * self.centres + 0.4 * self.offsets + self.imitation
 
     def detached(self) -> Losses:
         """Return the numbers alone."""
-        return Losses(self.semantic.detach(), self.centres.detach(), self.offsets.detach())
+        return Losses(**{name: value.detach() for name, value in vars(self).items()})
 
 
-def losses(features: Features, batch: Batch, *, overlap: float) -> Losses:
-    """Compare the network's answer with the truth."""
+def losses(features: Features, batch: Batch, *, overlap: float,
+           taught: Features | None = None) -> Losses:
+    """Compare the network's answer with the truth, and with what a teacher says."""
+    semantic = features.semantic.float()
     return Losses(
-        semantic=semantic_loss(features.semantic, batch, overlap=overlap),
+        semantic=semantic_loss(semantic, batch, overlap=overlap),
         centres=centre_loss(features.centres.float(), batch.centres, batch.is_counted),
-        offsets=offset_loss(features.offsets.float(), batch.offsets, batch.weights))
+        offsets=offset_loss(features.offsets.float(), batch.offsets, batch.weights),
+        imitation=semantic.new_zeros(()) if taught is None
+        else imitation_loss(semantic, taught.semantic.float()))
+
+
+def imitation_loss(logits: torch.Tensor, taught: torch.Tensor) -> torch.Tensor:
+    """Return how far (N, C, h, w) logits are from a teacher's: the divergence of a pixel.
+
+    After Hinton et al. 2015, "Distilling the knowledge in a neural network", at temperature 1.
+    Void pixels count too: the teacher has an opinion on them.
+    """
+    own, other = (functional.log_softmax(x, dim=1) for x in (logits, taught))
+    return (other.exp() * (other - own)).sum(dim=1).mean()
 
 
 def semantic_loss(logits: torch.Tensor, batch: Batch, *, overlap: float) -> torch.Tensor:
     """Return cross-entropy, rare classes weighted up, plus `overlap` x what theirs lacks."""
     share = torch.tensor(CLASS_SHARE, device=logits.device)
     weights = (0.1 / share).sqrt()
-    logs = functional.log_softmax(logits.float(), dim=1)
+    logs = functional.log_softmax(logits, dim=1)
     entropy = functional.nll_loss(logs, batch.classes, weight=weights, ignore_index=VOID)
     return entropy + overlap * overlap_loss(logs.exp(), batch.classes)
 

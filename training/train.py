@@ -6,10 +6,8 @@ import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 import copy
-from dataclasses import dataclass
 import itertools
 import logging
-import math
 import os
 from pathlib import Path
 import time
@@ -22,60 +20,17 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from seg_ros.models.acceleration import preferred_precision
-from seg_ros.models.street_tiny import read_weights, StreetNetwork
+from seg_ros.models.street_tiny import read_weights, StreetNetwork, width_of, WIDTHS
+from training import evaluate
 from training.calibrate import calibrate
 from training.data import Augmentation, Batch, Labelled, read_camvid, Samples
 from training.export import new_network, PACKAGE_WEIGHTS, STREET, write_weights
 from training.losses import Losses, losses
+from training.plan import Clock, Machine, Plan
 from training.synthetic import read_synthetic
 
 RUNS = Path('training/runs')
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run does; a resumed run follows the plan that it is resumed with."""
-
-    steps: int = 12_000
-    minutes: float = 0.0  # where not 0, the plan ends by the clock and not after its steps
-    batch_size: int = 8
-    parts: int = 4  # of a batch, each normalised by itself
-    size: tuple[int, int] = (384, 288)  # width, height of the crops, multiples of 4
-    whole_from: float = 0.75  # share of the plan after which crops are as large as frames
-    peak_rate: float = 2e-3
-    warm_up: int = 200  # steps
-    weight_decay: float = 0.02
-    average: float = 0.998  # share of the old average that each step keeps
-    overlap: float = 0.5  # weight of the overlap loss beside the cross-entropy
-    augmentation: Augmentation = Augmentation()
-    seed: int = 1
-
-    def share(self, step: int, elapsed_s: float) -> float:
-        """Return how much of the plan is done, 0 to 1."""
-        return min(1.0, elapsed_s / (60 * self.minutes) if self.minutes else step / self.steps)
-
-    def size_at(self, share: float) -> tuple[int, int]:
-        """Return the width and height of the crops."""
-        return self.size if share < self.whole_from else STREET.input_size
-
-    def rate(self, step: int, share: float) -> float:
-        """Return the learning rate: a linear rise, then half a cosine down to 0."""
-        rise = min(1.0, (step + 1) / self.warm_up)
-        return self.peak_rate * rise * 0.5 * (1 + math.cos(math.pi * share))
-
-
-class Clock:
-    """The seconds that a run has taken, those before a stop included."""
-
-    def __init__(self, elapsed_s: float = 0.0) -> None:
-        """Go on from so many seconds."""
-        self._begun_s = time.monotonic() - elapsed_s
-
-    @property
-    def elapsed_s(self) -> float:
-        """Return the seconds until now."""
-        return time.monotonic() - self._begun_s
 
 
 class Trainer:
@@ -87,18 +42,20 @@ class Trainer:
     parts, so the result does not depend on who was faster.
     """
 
-    def __init__(self, plan: Plan, device: torch.device, *, threads: int = 2) -> None:
-        """Start from fresh weights."""
+    def __init__(self, plan: Plan, device: torch.device, *, threads: int = 2,
+                 teacher: StreetNetwork | None = None) -> None:
+        """Start from fresh weights; a teacher is imitated and does not change."""
         torch.manual_seed(plan.seed)
         self.plan = plan
         self.device = device
         self.step = 0
         self.clock = Clock()
-        self.network = new_network().train().to(device).to(
+        self.network = new_network(plan.width).train().to(device).to(
             memory_format=torch.channels_last)
-        self.average = new_network().to(device).requires_grad_(False)
+        self.average = new_network(plan.width).to(device).requires_grad_(False)
         self.average.load_state_dict(self.network.state_dict())
         self.optimiser = torch.optim.AdamW(_groups(self.network, plan.weight_decay))
+        self._teacher = teacher.eval().requires_grad_(False).to(device) if teacher else None
         self._replicas = [_replica(self.network) for _ in range(plan.parts)]
         self._threads = ThreadPoolExecutor(
             threads, initializer=torch.set_num_threads, initargs=(1,))
@@ -132,7 +89,8 @@ class Trainer:
             memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._is_bf16):
             features = replica(images)
-        result = losses(features, batch, overlap=self.plan.overlap)
+            taught = self._teacher(images) if self._teacher else None
+        result = losses(features, batch, overlap=self.plan.overlap, taught=taught)
         replica.zero_grad()
         result.total.backward()
         return result.detached()
@@ -228,7 +186,7 @@ def batches(sources: Sequence[Labelled], trainer: Trainer, *, workers: int) -> I
     numbers = itertools.count(trainer.step) if plan.minutes else range(trainer.step, plan.steps)
     loader = DataLoader(
         samples, batch_size=None, sampler=numbers, num_workers=workers,
-        prefetch_factor=4 if workers else None)
+        prefetch_factor=4 if workers else None, pin_memory=trainer.device.type == 'cuda')
     return iter(loader)
 
 
@@ -261,33 +219,61 @@ def first_weights(path: Path) -> Mapping[str, torch.Tensor]:
     return average
 
 
+def read_teacher(path: Path) -> StreetNetwork:
+    """Return the network of a checkpoint or a weights file, of whatever width."""
+    weights = first_weights(path)
+    network = new_network(width_of(weights))
+    network.load_state_dict(weights)
+    return network
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train and write the weights into the package."""
+    """Train, write the weights, and measure them."""
     options = _parse(arguments)
     logging.basicConfig(level=logging.INFO, format='%(message)s')
     device = torch.device(options.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
-    plan = Plan(
-        steps=options.steps, minutes=options.minutes, batch_size=options.batch_size,
-        parts=options.parts, whole_from=options.whole_from, peak_rate=options.peak_rate,
-        warm_up=options.warm_up, overlap=options.overlap, seed=options.seed,
-        augmentation=Augmentation(scales=tuple(options.scales), recoloured=options.recoloured,
-                                  balanced=options.balanced))
+    machine = Machine.with_device(device)
     torch.set_num_threads(1)  # the trainer has threads of its own
     cv2.setNumThreads(1)  # OpenCV's threads do not survive the fork of the loading processes
-    trainer = Trainer(plan, device, threads=options.threads)
-    checkpoint = RUNS / options.run / 'checkpoint.pt'
-    if checkpoint.exists() and not options.restart:
-        trainer.restore(load_checkpoint(checkpoint))
-        _logger.info('resumed %s at step %d of %d', checkpoint, trainer.step, plan.steps)
-    elif options.start_from:
-        trainer.start_from(first_weights(options.start_from))
+    torch.backends.cudnn.benchmark = True  # the sizes are two
+    trainer = Trainer(
+        _plan(options, parts=options.parts or machine.parts), device, threads=options.threads,
+        teacher=read_teacher(options.teacher) if options.teacher else None)
+    run = RUNS / options.run
+    _begin(trainer, run / 'checkpoint.pt', options)
     sources = [read_camvid('train')]
     if options.synthetic_frames:
         sources.append(read_synthetic(RUNS / 'synthetic', frames=options.synthetic_frames))
-    fit(trainer, sources, checkpoint=checkpoint, workers=options.workers)
-    write_weights(options.output, trainer.average.state_dict(), STREET)
-    calibrate(options.output)
-    _logger.info('wrote %s', options.output)
+    fit(trainer, sources, checkpoint=run / 'checkpoint.pt',
+        workers=machine.workers if options.workers is None else options.workers)
+    # a wide network is a teacher: it does not belong into the package
+    output = options.output or (PACKAGE_WEIGHTS if options.width == 1
+                                else run / 'street_tiny.safetensors')
+    write_weights(output, trainer.average.state_dict(), STREET)
+    calibrate(output)
+    _logger.info('wrote %s', output)
+    if options.evaluate:
+        evaluate.main(['--weights', str(output), '--output', str(run / 'report.json')])
+
+
+def _plan(options: argparse.Namespace, *, parts: int) -> Plan:
+    """Return the plan that the command line asks for."""
+    return Plan(
+        steps=options.steps, minutes=options.minutes, batch_size=options.batch_size, parts=parts,
+        whole_from=options.whole_from, peak_rate=options.peak_rate, warm_up=options.warm_up,
+        overlap=options.overlap, seed=options.seed, width=options.width,
+        augmentation=Augmentation(scales=tuple(options.scales), recoloured=options.recoloured,
+                                  balanced=options.balanced))
+
+
+def _begin(trainer: Trainer, checkpoint: Path, options: argparse.Namespace) -> None:
+    """Go on from the run's checkpoint where there is one, or start from other weights."""
+    if checkpoint.exists() and not options.restart:
+        trainer.restore(load_checkpoint(checkpoint))
+        _logger.info('resumed %s at step %d, %.0f %% of the plan', checkpoint, trainer.step,
+                     100 * trainer.share())
+    elif options.start_from:
+        trainer.start_from(first_weights(options.start_from))
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -301,8 +287,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--minutes', type=float, default=Plan.minutes,
                         help='end by the clock, whatever the number of steps')
     parser.add_argument('--batch-size', type=int, default=Plan.batch_size)
-    parser.add_argument('--parts', type=int, default=Plan.parts,
-                        help='of a batch, worked off in parallel on a CPU; 1 is best on a GPU')
+    parser.add_argument('--parts', type=int, default=0,
+                        help='of a batch, each normalised by itself; by default 4 on a CPU, '
+                        'where threads share them, and 1 on a GPU')
     parser.add_argument('--whole-from', type=float, default=Plan.whole_from,
                         help='share of the steps after which crops are as large as frames')
     parser.add_argument('--peak-rate', type=float, default=Plan.peak_rate)
@@ -319,9 +306,16 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--synthetic-frames', type=int, default=4000,
                         help='rendered once and kept under runs; 0 for CamVid alone')
     parser.add_argument('--threads', type=int, default=2)
-    parser.add_argument('--workers', type=int, default=1)
+    parser.add_argument('--workers', type=int,
+                        help='processes that make batches; by default 1, with a GPU all cores')
+    parser.add_argument('--width', type=int, choices=WIDTHS, default=Plan.width,
+                        help='channels, as a multiple; a wide network is trained to be a teacher')
+    parser.add_argument('--teacher', type=Path,
+                        help='checkpoint or weights file of a network that is imitated')
+    parser.add_argument('--evaluate', action=argparse.BooleanOptionalAction, default=True,
+                        help="measure the weights at the end, into the run's report.json")
     parser.add_argument('--device', default='', help='cuda or cpu; by default the best there is')
-    parser.add_argument('--output', type=Path, default=PACKAGE_WEIGHTS)
+    parser.add_argument('--output', type=Path, help='by default the package, for a width of 1')
     return parser.parse_args(arguments)
 
 

@@ -44,6 +44,10 @@ OFFSET_UNIT = 16.0
 REACH = 48.0
 """Pixels of the network's input: a vote farther from every centre belongs to no instance."""
 
+WIDTHS = (1, 2, 3, 4)
+"""How many times the channels of the packaged network a file may have, as teachers do."""
+
+_STEM = 32  # channels of the first layer
 _MULTIPLE = 2 * STRIDE
 _WEIGHTS = 'street_tiny.safetensors'
 _REMEDY = 'reinstall the package or give another file'
@@ -129,26 +133,27 @@ class StreetNetwork(nn.Module):
     and classes at 1/2 with few channels, because a pole is narrower than a cell of 1/4.
     """
 
-    def __init__(self, *, classes: int, things: int) -> None:
-        """Make the layers."""
+    def __init__(self, *, classes: int, things: int, width: int = 1) -> None:
+        """Make the layers, with `width` times the channels of the packaged network."""
         super().__init__()
         self.things = things
-        self.to_2 = ConvBn(3, 32, stride=2)
-        self.to_4 = ConvBn(32, 48, stride=2)
+        c16, c32, c48, c64, c96 = (width * channels for channels in (16, _STEM, 48, 64, 96))
+        self.to_2 = ConvBn(3, c32, stride=2)
+        self.to_4 = ConvBn(c32, c48, stride=2)
         self.to_8 = nn.Sequential(
-            ConvBn(48, 64, stride=2), Residual(64), Residual(64), Residual(64, dilation=2))
+            ConvBn(c48, c64, stride=2), Residual(c64), Residual(c64), Residual(c64, dilation=2))
         self.to_16 = nn.Sequential(
-            ConvBn(64, 96, stride=2), Residual(96, dilation=2), Residual(96, dilation=4),
-            Residual(96, dilation=8), Context(96))
-        self.from_16 = ConvBn(96, 64, size=1)
-        self.skip_8 = ConvBn(64, 64, size=1)
-        self.mix_8 = ConvBn(64, 64)
-        self.from_8 = ConvBn(64, 64, size=1)
-        self.skip_4 = ConvBn(48, 64, size=1)
-        self.coarse = nn.Sequential(ConvBn(64, 32), ConvBn(32, 16, size=1))
-        self.skip_2 = ConvBn(32, 16, size=1)
-        self.semantic = nn.Sequential(ConvBn(16, 16), nn.Conv2d(16, classes, 1))
-        self.instance = nn.Sequential(ConvBn(64, 32), nn.Conv2d(32, things + 2, 1))
+            ConvBn(c64, c96, stride=2), Residual(c96, dilation=2), Residual(c96, dilation=4),
+            Residual(c96, dilation=8), Context(c96))
+        self.from_16 = ConvBn(c96, c64, size=1)
+        self.skip_8 = ConvBn(c64, c64, size=1)
+        self.mix_8 = ConvBn(c64, c64)
+        self.from_8 = ConvBn(c64, c64, size=1)
+        self.skip_4 = ConvBn(c48, c64, size=1)
+        self.coarse = nn.Sequential(ConvBn(c64, c32), ConvBn(c32, c16, size=1))
+        self.skip_2 = ConvBn(c32, c16, size=1)
+        self.semantic = nn.Sequential(ConvBn(c16, c16), nn.Conv2d(c16, classes, 1))
+        self.instance = nn.Sequential(ConvBn(c64, c32), nn.Conv2d(c32, things + 2, 1))
         # centres are rare: start from a probability of 2 %
         nn.init.constant_(self.instance.get_parameter('1.bias')[:things], -4.0)
 
@@ -172,6 +177,14 @@ class StreetNetwork(nn.Module):
         for module in self.modules():
             if isinstance(module, ConvBn):
                 module.fuse()
+
+
+def width_of(tensors: Mapping[str, torch.Tensor]) -> int:
+    """Return the width of the network that tensors belong to; 1 where none does."""
+    stem = tensors.get('to_2.conv.weight', torch.empty(0))
+    width = (stem.shape[0] if stem.ndim else 0) // _STEM
+    # a damaged file must not make a network that fills the memory: 1 is refused for its shapes
+    return width if width in WIDTHS else 1
 
 
 def _twice(x: torch.Tensor, *, like: torch.Tensor) -> torch.Tensor:
@@ -287,7 +300,8 @@ def _metadata(data: bytes) -> Mapping[str, str]:
 def _build(weights: Weights, name: str) -> StreetNetwork:
     """Make the network for inference; raises ModelError where the tensors do not fit it."""
     contract = weights.contract
-    network = StreetNetwork(classes=len(contract.class_names), things=len(contract.things))
+    network = StreetNetwork(classes=len(contract.class_names), things=len(contract.things),
+                            width=width_of(weights.tensors))
     fill(network, weights.tensors, name=name, remedy=_REMEDY)
     network.eval()
     network.fuse()

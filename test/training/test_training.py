@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -24,9 +25,18 @@ from training.data import (
     warp,
 )
 from training.export import STREET, write_weights
-from training.losses import centre_loss, offset_loss, overlap_loss
+from training.losses import centre_loss, imitation_loss, offset_loss, overlap_loss
+from training.plan import Machine, Plan
 from training.synthetic import compact_ids, FIRST_UNSEEN_SEED, frame_numbers, read_synthetic
-from training.train import first_weights, fit, load_checkpoint, Plan, save_checkpoint, Trainer
+from training.train import (
+    first_weights,
+    fit,
+    load_checkpoint,
+    main,
+    read_teacher,
+    save_checkpoint,
+    Trainer,
+)
 
 CAR, PEDESTRIAN = THING_IDS[:2]
 CPU = torch.device('cpu')
@@ -149,6 +159,60 @@ def test_training_starts_from_a_checkpoint_or_from_a_weights_file(tmp_path):
         for key, tensor in trainer.average.state_dict().items():
             assert torch.equal(tensor, other.network.state_dict()[key])
             assert torch.equal(tensor, other.average.state_dict()[key])
+
+
+def test_a_wide_teacher_is_imitated_and_does_not_change(tmp_path, frames):
+    wide = Trainer(replace(PLAN, width=2), CPU)
+    write_weights(tmp_path / 'wide.safetensors', wide.average.state_dict(), STREET)
+    teacher = read_teacher(tmp_path / 'wide.safetensors')
+    before = {name: tensor.clone() for name, tensor in teacher.state_dict().items()}
+    pupil = Trainer(replace(PLAN, steps=40), CPU, teacher=teacher)
+    alone = Trainer(replace(PLAN, steps=40), CPU)
+    batch = Samples([frames], batch_size=2, seed=1, size_at=size_at)[0]
+    for _ in range(5):
+        pupil.train_step(batch)
+        assert alone.train_step(batch).imitation == 0
+    image = torch.rand(1, 3, 48, 64)
+    far, near = (imitation_loss(student.network(image).semantic, teacher(image).semantic)
+                 for student in (alone, pupil))
+    assert near < far
+    assert all(torch.equal(before[name], tensor)
+               for name, tensor in teacher.state_dict().items())
+    assert not any(parameter.grad is not None for parameter in teacher.parameters())
+
+
+def test_the_imitation_loss_is_the_divergence_from_the_teacher():
+    taught = torch.tensor([0.7, 0.3]).log().view(1, 2, 1, 1)
+    assert imitation_loss(taught + 5, taught) == pytest.approx(0, abs=1e-6)
+    even = torch.zeros(1, 2, 1, 1)
+    expected = 0.7 * np.log(0.7 / 0.5) + 0.3 * np.log(0.3 / 0.5)
+    assert imitation_loss(even, taught) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_gpu_gets_whole_batches_and_every_core_makes_them(monkeypatch):
+    monkeypatch.setattr('os.cpu_count', lambda: 16)
+    assert Machine.with_device(torch.device('cuda')) == Machine(parts=1, workers=15)
+    assert Machine.with_device(CPU) == Machine(parts=4, workers=1)
+
+
+def test_the_command_trains_resumes_and_leaves_weights_that_load(tmp_path, monkeypatch, frames):
+    for split in ('images', 'labels'):
+        (tmp_path / 'camvid/train' / split).mkdir(parents=True)
+    for number in range(2):
+        cv2.imwrite(str(tmp_path / f'camvid/train/images/{number}.jpg'), frames.images[number])
+        cv2.imwrite(str(tmp_path / f'camvid/train/labels/{number}.png'), frames.classes[number])
+    monkeypatch.setenv('CAMVID_DIR', str(tmp_path / 'camvid'))
+    monkeypatch.setattr('training.train.RUNS', tmp_path / 'runs')
+    monkeypatch.setattr('training.calibrate.SEEDS', range(9_999, 10_000))
+    monkeypatch.setattr('training.calibrate.THRESHOLDS', (0.2, 0.5))
+    arguments = ['--batch-size', '2', '--parts', '2', '--synthetic-frames', '0', '--no-evaluate',
+                 '--workers', '0', '--whole-from', '1', '--output',
+                 str(tmp_path / 'new.safetensors')]
+    main([*arguments, '--steps', '1'])
+    assert load_checkpoint(tmp_path / 'runs/street_tiny/checkpoint.pt')['step'] == 1
+    main([*arguments, '--steps', '2'])
+    assert load_checkpoint(tmp_path / 'runs/street_tiny/checkpoint.pt')['step'] == 2
+    assert load('', ModelOptions(weights=str(tmp_path / 'new.safetensors'))).sha256
 
 
 def test_exported_weights_load_as_a_model(tmp_path):
