@@ -11,7 +11,7 @@ setup(
     name=package_name,
     version='0.1.0',
     packages=find_packages(include=[package_name, f'{package_name}.*']),
-    package_data={package_name: ['py.typed'],
+    package_data={package_name: ['py.typed'], f'{package_name}.ros': ['*.xml'],
                   f'{package_name}.models': ['weights/*', 'check_frames/*']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{package_name}']),

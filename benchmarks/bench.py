@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`make bench`: measures each part against a reference in the same run, writes a report."""
+"""`make bench`: measures each part against a reference in the same run, merges a report."""
 from __future__ import annotations
 
 import argparse
@@ -22,23 +22,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--frames', type=int, default=100, help='counted frames a size and case')
     parser.add_argument('--rounds', type=int, default=15, help='counted rounds a pair')
-    parser.add_argument('--only', choices=tuple(SECTIONS), help='leave the others out')
-    parser.add_argument('--json', type=Path, help='reports/bench.json, or bench_<only>.json')
+    parser.add_argument('--only', choices=tuple(SECTIONS), help='leave the others as they were')
+    parser.add_argument('--json', type=Path, default=ROOT / 'reports' / 'bench.json')
     arguments = parser.parse_args()
     # as the node and the command line have it; read when torch is imported
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
-    name = f'bench_{arguments.only}.json' if arguments.only else 'bench.json'
-    path = arguments.json or ROOT / 'reports' / name
-    report: dict[str, Any] = {
-        'machine': {'cores': os.cpu_count(), 'python': platform.python_version(),
-                    'load_before': round(os.getloadavg()[0], 2)},
-        'frames': arguments.frames, 'loads': {}}
     for section in [arguments.only] if arguments.only else SECTIONS:
-        report['loads'][section] = round(os.getloadavg()[0], 2)  # earlier sections count too
-        report |= SECTIONS[section](arguments)
+        run = {'frames': arguments.frames, 'rounds': arguments.rounds,
+               'cores': os.cpu_count(), 'python': platform.python_version(),
+               'load_before': round(os.getloadavg()[0], 2)}  # earlier sections count too
+        figures = SECTIONS[section](arguments)
+        _merge(arguments.json, section, run, figures)
+    print(f'written to {arguments.json}')
+
+
+def _merge(path: Path, section: str, run: Mapping[str, Any], figures: Mapping[str, Any]) -> None:
+    """Put a section into the report at once: a run may be ended before its last one."""
+    report = json.loads(path.read_text()) if path.exists() else {'runs': {}}
+    report['runs'][section] = run
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(report, indent=2) + '\n')
-    print(f'written to {path}')
+    path.write_text(json.dumps(report | figures, indent=2) + '\n')
 
 
 def _node(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -92,6 +95,14 @@ def _points(arguments: argparse.Namespace) -> dict[str, Any]:
     return {'points': figures}
 
 
+def _space(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Measure the 2D outputs beside those in space; needs ROS."""
+    from benchmarks import space_cost
+    figures = space_cost.measure(frames=arguments.frames)
+    print(space_cost.table(figures))
+    return {'space_cost': figures}
+
+
 def _tracking(arguments: argparse.Namespace) -> dict[str, Any]:
     """Measure the tracker beside ByteTrack."""
     from benchmarks import track_speed
@@ -102,7 +113,7 @@ def _tracking(arguments: argparse.Namespace) -> dict[str, Any]:
 
 SECTIONS: Mapping[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     'node': _node, 'cameras': _cameras, 'street': _street, 'postprocess': _postprocess,
-    'gpu': _gpu, 'points': _points, 'tracking': _tracking}
+    'gpu': _gpu, 'points': _points, 'space': _space, 'tracking': _tracking}
 
 
 def _cost_table(size: str, figures: Mapping[str, Any]) -> str:

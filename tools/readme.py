@@ -26,7 +26,7 @@ def generated(page: str) -> str:
     """Return a page's text with its generated parts as they should be."""
     parts = {'parameters': parameter_table(), 'codes': codes_table(), 'faults': _faults(),
              'figures': figures(), 'space': _space(_report('space')),
-             'points': _points(_report('bench_points')), 'parity': _parity(),
+             'space_cost': _space_cost(_report('bench')), 'parity': _parity(),
              'quality': _by_class(_report('street_tiny')),
              'identity': _identity_tables(_report('tracking'))}
     for name, text in parts.items():
@@ -95,9 +95,10 @@ def _by_class(report: dict[str, Any]) -> str:
 
 def _cost(report: dict[str, Any]) -> str:
     """Return what the node costs beside its model."""
+    run = report['runs']['node']
     lines = [
         "The node's own cost (`make bench`: a model that costs nothing, round trips in lock step "
-        f'on {report["machine"]["cores"]} cores, median of {report["frames"]}), as a multiple of '
+        f'on {run["cores"]} cores, median of {run["frames"]}), as a multiple of '
         'a bare rclpy relay of the same frames in the same run:',
         '',
         '| frame | outputs | time / relay | bytes / relay | ms |',
@@ -124,10 +125,11 @@ def _cameras(report: dict[str, Any]) -> str:
 
 def _against_libraries(report: dict[str, Any]) -> str:
     """Return how long our post-processing takes beside the libraries' own."""
+    run = report['runs']['postprocess']
     lines = [
         "From a network's outputs to labels, ours beside the library's own on the same random "
-        f'scene (`make bench`, {report["machine"]["cores"]} cores, load average '
-        f'{report["loads"]["postprocess"]} before, taken in turn, median of the ratios):',
+        f'scene (`make bench`, {run["cores"]} cores, load average {run["load_before"]} before, '
+        'taken in turn, median of the ratios):',
         '',
         '| outputs of | ours, ms | the library, ms | times as fast | goal |',
         '|---|---|---|---|---|']
@@ -237,14 +239,25 @@ def _space(report: dict[str, Any]) -> str:
     return '\n'.join(lines)
 
 
-def _points(report: dict[str, Any]) -> str:
-    """Return what a labelled cloud costs."""
-    lines = ['One core, `make bench ARGS="--only points"`, both in turn in one run:', '',
+def _space_cost(report: dict[str, Any]) -> str:
+    """Return what a labelled cloud costs, and what the outputs in space cost the 2D ones."""
+    lines = ['One core, `make bench`, both in turn in one run:', '',
              '| | ms, median (99th percentile) | plain numpy, ms | times faster |',
              '|---|---|---|---|']
     lines += [f'| {name} | {row["ours_ms"]["p50"]:.1f} ({row["ours_ms"]["p99"]:.1f}) | '
               f'{row["theirs_ms"]["p50"]:.1f} ({row["rival"].removeprefix("plain numpy, ")}) | '
               f'{row["times_faster"]:.1f} |' for name, row in report['points'].items()]
+    if 'space_cost' not in report:
+        return '\n'.join(lines)
+    run, cases = report['runs']['space'], dict(report['space_cost'])
+    node = cases.pop('node')
+    lines += ['', f'From the publication of a 640x480 image to its label image, `street_tiny` on '
+              f'{run["cores"]} cores, five images a second, all outputs in space heard by another '
+              f'process (`make bench`, load average {run["load_before"]} before, in turn in one '
+              f'run). The work in space took {node["depth_ms_p50"]:.0f} ms a frame:', '',
+              '| | p50 ms | p99 ms | times 2D only |', '|---|---|---|---|']
+    lines += [f'| {name} | {row["p50_ms"]:.0f} | {row["p99_ms"]:.0f} | {row["times_flat"]:.2f} |'
+              for name, row in cases.items()]
     return '\n'.join(lines)
 
 

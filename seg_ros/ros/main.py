@@ -2,8 +2,10 @@
 """The executables: signals are in hand before anything slow is imported."""
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 import ctypes
 import os
+from pathlib import Path
 import signal
 import sys
 import threading
@@ -11,6 +13,8 @@ from types import FrameType
 
 # from malloc.h
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+
+_PROFILES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
 
 GRACE_S = 2.5
 """A node that has not ended so long after the first signal is ended."""
@@ -61,10 +65,21 @@ def keep_freed_memory() -> None:
         mallopt(option, value)
 
 
+def repair_soon(environment: MutableMapping[str, str]) -> None:
+    """Let Fast DDS repair lost fragments after 0.1 s, not 3 s, unless the user has a profile.
+
+    An image and its depth published at once overflow the default transport's buffers: a third of
+    such images arrived 3 s late.
+    """
+    if not any(name in environment for name in _PROFILES):
+        environment[_PROFILES[0]] = str(Path(__file__).with_name('fastdds_heartbeat.xml'))
+
+
 def _run(module: str) -> None:
     """Import a node's module, run it until a signal, and leave with its exit code."""
     signals = _Signals()
     keep_freed_memory()
+    repair_soon(os.environ)
     # threads of torch that spin while they wait take the time of those they wait for: with
     # every core busy, the model was five times slower
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')

@@ -44,7 +44,7 @@ class StreetCameraNode(CameraNode):
             rate_hz=rate_hz,
         )
         self._index = int(settings['first_frame'])  # type: ignore[arg-type]
-        self._camera_info = _camera_info(self._street)
+        self._camera_info = camera_info_of(self._street)
         self._info = self.advertise(CameraInfo, 'camera_info')
         self._image = self.advertise(Image, 'image')
         self._depth = self.advertise(Image, 'depth')
@@ -85,7 +85,7 @@ class StreetCameraNode(CameraNode):
         return self._image.get_subscription_count()
 
 
-def _camera_info(street: Street) -> CameraInfo:
+def camera_info_of(street: Street) -> CameraInfo:
     """Return the calibration of the street's camera, which has no distortion."""
     camera = street.camera
     k = [camera.fx, 0.0, camera.cx, 0.0, camera.fy, camera.cy, 0.0, 0.0, 1.0]

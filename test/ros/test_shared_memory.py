@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from seg_ros.ros.main import repair_soon
 from seg_ros.ros.shared_memory import segment_size, SHARED_MEMORY, shortage
 
 PROFILE = Path(__file__).parents[2] / 'config' / 'fastdds_shared_memory.xml'
@@ -35,3 +37,20 @@ def test_a_segment_that_does_not_fit_is_one_warning_and_images_flow(launch, robo
     robot.wait_for_node(timeout_s=60.0)
     robot.ask(robot.image(np.zeros((8, 8, 3), np.uint8)))
     assert process.output().count('large images may not flow') == 1
+
+
+def test_a_profile_of_the_user_is_kept():
+    for name in ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE'):
+        environment = {name: 'mine.xml'}
+        repair_soon(environment)
+        assert environment == {name: 'mine.xml'}
+
+
+@pytest.mark.parametrize('profile', [None, PROFILE], ids=['none chosen', 'shared memory'])
+def test_the_middleware_understands_the_profiles(launch, robot, profile):
+    environment = {} if profile is None else {'FASTRTPS_DEFAULT_PROFILES_FILE': str(profile)}
+    process = launch('segmentation_node', parameters={'panoptic_model': 'checkerboard'},
+                     environment=environment)
+    robot.wait_for_node(timeout_s=60.0)
+    robot.ask(robot.image(np.zeros((8, 8, 3), np.uint8)))
+    assert 'XMLPARSER' not in process.output()
