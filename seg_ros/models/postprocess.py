@@ -2,8 +2,10 @@
 """From what networks put out to a Segmentation, on the device, with one copy to the host."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +18,12 @@ from seg_ros.models.contract import ModelOptions, NotFiniteError
 Resize = Callable[[torch.Tensor], torch.Tensor]
 """From (C, h, w) cells to (C, H, W) pixels of the image."""
 
+Region = tuple[slice, slice]
+"""Rows and columns of a frame."""
+
 _CHANNELS_AT_ONCE = 16
+_HALF = np.float32(0.5)
+_MOST_IN_A_BYTE = 255
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,30 +155,45 @@ def settle_overlaps(*, masks: torch.Tensor, class_ids: torch.Tensor, scores: tor
     require_finite((scores,), model='the network')
     order = torch.argsort(scores, descending=True, stable=True)
     order = order[scores[order] >= options.score_threshold]
-    owner = torch.zeros(masks.shape[1:], dtype=torch.int32, device=masks.device)
-    for value, row in enumerate(order.tolist(), start=1):
-        _claim(owner, masks[row], value=value, overlap_threshold=options.overlap_threshold)
+    owner = _nobody(masks.shape[1:], count=len(order), device=masks.device)
+    kept: list[int] = []
+    for row in order.tolist():
+        if _claim(owner, masks[row], value=len(kept) + 1,
+                  overlap_threshold=options.overlap_threshold):
+            kept.append(row)
     return segmentation_of_owners(
-        owner, class_ids=class_ids[order], scores=scores[order], options=options)
+        owner, class_ids=class_ids[kept], scores=scores[kept], options=options)
+
+
+def _nobody(size: Sequence[int], *, count: int, device: torch.device) -> torch.Tensor:
+    """Return an (H, W) map of zeros that can hold so many owners, in bytes where they do."""
+    dtype = torch.uint8 if count <= _MOST_IN_A_BYTE else torch.int32
+    return torch.zeros(tuple(size), dtype=dtype, device=device)
 
 
 def _claim(owner: torch.Tensor, mask: torch.Tensor, *, value: int, overlap_threshold: float
-           ) -> None:
-    """Write value where an (h, w) mask finds owner 0, unless too much of it has an owner."""
+           ) -> bool:
+    """Write value where an (h, w) mask finds owner 0, unless too much of it has an owner.
+
+    Returns whether it may have written: a device is not waited for.
+    """
     if owner.device.type == 'cpu':
-        _claim_on_host(owner.numpy(), mask.numpy(), value=value,
-                       overlap_threshold=overlap_threshold)
-    else:
-        _claim_on_device(owner, mask, value=value, overlap_threshold=overlap_threshold)
+        return _claim_on_host(owner.numpy(), mask.numpy(), value=value,
+                              overlap_threshold=overlap_threshold)
+    _claim_on_device(owner, mask, value=value, overlap_threshold=overlap_threshold)
+    return True
 
 
-def _claim_on_host(owner: NDArray[np.int32], mask: NDArray[np.bool_], *, value: int,
-                   overlap_threshold: float) -> None:
-    """Claim with NumPy: twice as fast as torch, which counts booleans slowly."""
-    free = mask & (owner == 0)
-    area = np.count_nonzero(mask)
-    if area and area - np.count_nonzero(free) <= overlap_threshold * area:
-        np.copyto(owner, value, where=free)
+def _claim_on_host(owner: NDArray[Any], mask: NDArray[np.bool_], *, value: int,
+                   overlap_threshold: float) -> bool:
+    """Claim with NumPy: several times as fast as torch, which counts booleans slowly."""
+    free = mask.view(np.uint8) > owner
+    area, gain = np.count_nonzero(mask), np.count_nonzero(free)
+    if gain == 0 or area - gain > overlap_threshold * area:
+        return False
+    # nobody is 0, so adding is writing
+    owner += np.multiply(free.view(np.uint8), value, dtype=owner.dtype)
+    return True
 
 
 def _claim_on_device(owner: torch.Tensor, mask: torch.Tensor, *, value: int,
@@ -185,19 +207,21 @@ def _claim_on_device(owner: torch.Tensor, mask: torch.Tensor, *, value: int,
 
 
 def segmentation_of_owners(owner: torch.Tensor, *, class_ids: torch.Tensor, scores: torch.Tensor,
-                           options: ModelOptions) -> Segmentation:
-    """Return the instances of an (H, W) int32 map of 0 or 1 + row; void outside of them.
+                           options: ModelOptions, within: Sequence[Region] | None = None
+                           ) -> Segmentation:
+    """Return the instances of an (H, W) integer map of 0 or 1 + row; void outside of them.
 
     class_ids is (N,) uint8, scores (N,) in [0, 1]; an owner's score is its pixels' confidence.
+    `within` are the N regions that hold all pixels of their owner, where that is known.
     """
-    instance_map = owner.cpu().numpy()
+    value_map = owner.cpu().numpy()
     host_classes, host_scores = class_ids.cpu().numpy(), scores.cpu().numpy()
     class_of_value = np.concatenate(([VOID], host_classes)).astype(np.uint8)
     byte_of_value = np.round(255 * np.concatenate(([0.0], host_scores))).astype(np.uint8)
     return segmentation_from_map(
-        class_map=look_up(class_of_value, instance_map), instance_map=instance_map,
+        class_map=look_up(class_of_value, value_map), instance_map=value_map, within=within,
         class_ids=host_classes, scores=host_scores,
-        confidence=look_up(byte_of_value, instance_map) if options.confidence else None)
+        confidence=look_up(byte_of_value, value_map) if options.confidence else None)
 
 
 def label_pixels(logits: torch.Tensor, *, size: tuple[int, int], class_table: torch.Tensor,
@@ -257,11 +281,31 @@ def paint_crops(*, crops: torch.Tensor, boxes: torch.Tensor, class_ids: torch.Te
     order = order[scores[order] >= options.score_threshold]
     corners = _pasted_corners(boxes[order], crop_size=crops.shape[-1], size=size).tolist()
     padded = functional.pad(crops[order], (1, 1, 1, 1))[:, None, None]
-    owner = torch.zeros(size, dtype=torch.int32, device=crops.device)
-    for value, (crop, box) in enumerate(zip(padded, corners, strict=True), start=1):
-        _paint(owner, crop, box, value=value, overlap_threshold=options.overlap_threshold)
+    owner = _nobody(size, count=len(order), device=crops.device)
+    kept: list[int] = []
+    regions: list[Region] = []
+    with _one_thread():
+        for row, crop, box in zip(order.tolist(), padded, corners, strict=True):
+            region = _region(box)
+            here = owner[region]
+            if here.numel() and _claim(here, _pasted(crop, box, size=here.shape),
+                                       value=len(kept) + 1,
+                                       overlap_threshold=options.overlap_threshold):
+                kept.append(row)
+                regions.append(region)
     return segmentation_of_owners(
-        owner, class_ids=class_ids[order], scores=scores[order], options=options)
+        owner, class_ids=class_ids[kept], scores=scores[kept], options=options, within=regions)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch work alone: to wake others for each small crop costs more than they save."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _pasted_corners(boxes: torch.Tensor, *, crop_size: int, size: tuple[int, int]
@@ -276,17 +320,20 @@ def _pasted_corners(boxes: torch.Tensor, *, crop_size: int, size: tuple[int, int
     return torch.cat((middle - half, middle + half), dim=1).to(torch.int64)
 
 
-def _paint(owner: torch.Tensor, crop: torch.Tensor, box: Sequence[int], *, value: int,
-           overlap_threshold: float) -> None:
-    """Paint one (1, 1, S, S) crop into the free pixels of its box, unless too few are free."""
+def _region(box: Sequence[int]) -> Region:
+    """Return the pixels of a frame from a first to a last column and row."""
     left, top, right, bottom = box
-    rows, columns = max(bottom - top + 1, 1), max(right - left + 1, 1)
-    region = owner[max(top, 0):max(bottom + 1, 0), max(left, 0):max(right + 1, 0)]
-    if region.numel() == 0:
-        return
-    height, width = region.shape
+    return slice(max(top, 0), max(bottom + 1, 0)), slice(max(left, 0), max(right + 1, 0))
+
+
+def _pasted(crop: torch.Tensor, box: Sequence[int], *, size: Sequence[int]) -> torch.Tensor:
+    """Return the (height, width) = size bool mask of a (1, 1, S, S) crop in the frame."""
+    left, top, right, bottom = box
+    probabilities = functional.interpolate(
+        crop, size=(max(bottom - top + 1, 1), max(right - left + 1, 1)), mode='bilinear',
+        align_corners=False)[0, 0]
     first_row, first_column = max(-top, 0), max(-left, 0)
-    pasted = functional.interpolate(
-        crop, size=(rows, columns), mode='bilinear', align_corners=False)[0, 0]
-    mask = pasted[first_row:first_row + height, first_column:first_column + width] > 0.5
-    _claim(region, mask, value=value, overlap_threshold=overlap_threshold)
+    shown = probabilities[first_row:first_row + size[0], first_column:first_column + size[1]]
+    if shown.device.type == 'cpu':  # NumPy compares small arrays several times as fast
+        return torch.from_numpy(shown.numpy() > _HALF)
+    return shown > 0.5
