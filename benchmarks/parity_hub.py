@@ -44,7 +44,7 @@ def rows() -> Iterator[Row]:
 def rows_of(kind: str, folder: Path, size: tuple[int, int]) -> Iterator[Row]:
     """Compare one kind on one frame, in every task that it serves."""
     # padding to a square and resizing twice are the library's own ways, which ours leaves out
-    if kind.startswith('eomt') and size[0] != size[1]:
+    if kind in ('eomt', 'eomt_masked', 'eomt_dinov3') and size[0] != size[1]:
         return
     image = Street(seed=10_007, width=size[1], height=size[0]).frame(60).image
     model = load_model(f'huggingface/{folder}', ModelOptions())
@@ -66,11 +66,13 @@ def library_maps(kind: str, folder: Path, image: NDArray[np.uint8], task: Task
         inputs = processor(images=image, task_inputs=[str(task)], return_tensors='pt')
     else:
         inputs = processor(images=image, return_tensors='pt')
-    inputs.pop('patch_offsets', None)
+    offsets = inputs.pop('patch_offsets', None)
     with torch.inference_mode():
         outputs = _network(folder)(**inputs)
     size = image.shape[:2]
-    if kind in ('segformer', 'upernet'):
+    if kind == 'eomt_windows':
+        outputs.patch_offsets = offsets
+    if kind in ('segformer', 'upernet', 'eomt_windows'):
         classes = processor.post_process_semantic_segmentation(outputs, target_sizes=[size])[0]
         return _LIBRARY, (classes.numpy().astype(np.uint8), np.zeros(size, np.int32))
     if kind == 'rf_detr':

@@ -89,6 +89,11 @@ def _eomt_masked() -> tuple[Any, Any]:
     return model, processor
 
 
+def _eomt_windows() -> tuple[Any, Any]:
+    return _eomt()[0], transformers.EomtImageProcessor(
+        size={'shortest_edge': SIZE, 'longest_edge': None}, do_split_image=True)
+
+
 def _eomt_dinov3() -> tuple[Any, Any]:
     config = transformers.EomtDinov3Config(**_eomt_sizes())
     model = transformers.EomtDinov3ForUniversalSegmentation(config)
@@ -166,5 +171,6 @@ def _rf_detr() -> tuple[Any, Any]:
 
 KINDS: Mapping[str, Callable[[], tuple[Any, Any]]] = {
     'segformer': _segformer, 'upernet': _upernet, 'eomt': _eomt, 'eomt_masked': _eomt_masked,
-    'eomt_dinov3': _eomt_dinov3, 'videomt': _videomt, 'mask2former': _mask2former,
-    'maskformer': _maskformer, 'oneformer': _oneformer, 'rf_detr': _rf_detr}
+    'eomt_windows': _eomt_windows, 'eomt_dinov3': _eomt_dinov3, 'videomt': _videomt,
+    'mask2former': _mask2former, 'maskformer': _maskformer, 'oneformer': _oneformer,
+    'rf_detr': _rf_detr}

@@ -60,6 +60,9 @@ def find_folder(name: str, *, allow_download: bool) -> Path:
     if missing and allow_download:
         folder = _snapshot(name, download=True)
         missing = _missing(folder)
+        if missing:
+            raise ModelError(f'cannot load huggingface/{name}: it has no {missing} on the hub, '
+                             'expected a model as transformers saves it')
     if folder is None or missing:
         raise ModelError(
             f'cannot load huggingface/{name}: {missing} is not on this machine; fetch it with '

@@ -15,7 +15,7 @@ from benchmarks import parity_hub, tiny_hub
 from seg_ros.core.config import config_from
 from seg_ros.core.types import VOID
 from seg_ros.models import huggingface, load_model
-from seg_ros.models.contract import ModelError, ModelOptions, Moment, Task
+from seg_ros.models.contract import ModelError, ModelOptions, Moment, NotFiniteError, Task
 from seg_ros.models.hub.classes import read_classes
 from seg_ros.models.pipeline import Pipeline
 
@@ -118,7 +118,8 @@ def test_pixels_are_those_of_the_librarys_processor(kind, size, saved, processor
     # EoMT's pads to a square, ours only to whole patches
     height, width = ours.pixels.shape[2:]
     torch.testing.assert_close(ours.pixels, theirs[..., :height, :width], atol=1e-5, rtol=1e-5)
-    assert ours.image_size <= (height, width)
+    shown = ours.starts[-1] + width if ours.starts else width
+    assert ours.image_size[0] <= height and ours.image_size[1] <= shown
 
 
 @pytest.mark.parametrize('kind', QUERY_KINDS)
@@ -165,6 +166,26 @@ def test_every_answer_is_the_librarys_or_where_that_is_wrong_the_papers(kind, si
         assert row.equal_instances >= but_one_pixel, row
         assert row.equal_classes >= (0.999 if row.task == Task.SEMANTIC else but_one_pixel), row
     assert not rows or max(row.segments for row in rows) > 1
+
+
+@pytest.mark.parametrize('size', [(320, 180), (90, 300), (33, 200), (65, 64)])
+def test_windows_slide_over_frames_of_any_proportions_as_the_librarys(size, saved):
+    row, = parity_hub.rows_of('eomt_windows', saved('eomt_windows'), size)
+    assert row.equal_classes >= 0.999, row
+    assert row.segments > 1
+
+
+def test_a_model_of_windows_serves_classes_alone_and_no_strip_of_a_frame(saved):
+    model = loaded(saved('eomt_windows'), confidence=True)
+    assert model.tasks == {Task.SEMANTIC}
+    answer, = model.predict([picture(WIDE)])
+    assert answer.confidence.max() > answer.confidence.min() > 0
+    with pytest.raises(ModelError, match='got an image of 400x20, expected no side longer'):
+        model.predict([picture((20, 400))])
+    damaged = torch.nn.Parameter(torch.full_like(model.network.network.model.query.weight, np.nan))
+    model.network.network.model.query.weight = damaged
+    with pytest.raises(NotFiniteError):
+        model.predict([picture(WIDE)])
 
 
 @pytest.mark.parametrize('kind', ['eomt', 'eomt_dinov3'])
@@ -333,6 +354,19 @@ def test_weights_of_another_network_are_refused(saved, tmp_path):
     assert 'query' in refusal(f'huggingface/{folder}')
     assert 'missing' in refusal(f'huggingface/{saved("eomt")}',
                                 weights=str(saved('mask2former') / 'model.safetensors'))
+
+
+def test_differences_to_gated_weights_are_no_weights(saved, tmp_path):
+    prefix = 'network.encoder.backbone.'
+    trained = tmp_path / 'pytorch_model.bin'
+    torch.save({f'{prefix}cls_token': torch.zeros(1), 'network.q.weight': torch.ones(2)}, trained)
+    sentence = refusal(f'huggingface/{saved("eomt")}', weights=str(trained))
+    assert "names of EoMT's training code" in sentence and str(trained) in sentence
+    torch.save({f'{prefix}patch_embed.register_tokens': torch.zeros(1)}, trained)
+    for sentence in (refusal(f'huggingface/{tmp_path}'),
+                     refusal(f'huggingface/{saved("eomt_dinov3")}', weights=str(trained))):
+        assert "differences to DINOv3's gated weights" in sentence
+        assert 'tue-mps/eomt-dinov3-coco-panoptic-large-640' in sentence
 
 
 def test_code_in_a_folder_is_never_run(saved, tmp_path):

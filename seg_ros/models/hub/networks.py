@@ -23,8 +23,11 @@ from seg_ros.models.hub.eomt import EomtNetwork
 from seg_ros.models.hub.preparation import Preparation, Prepared, read_preparation
 from seg_ros.models.postprocess import label_pixels, require_finite
 from seg_ros.models.postprocess_queries import Queries, QueryContract, segment_queries
+from seg_ros.models.postprocess_windows import label_windows, Windows
 from seg_ros.models.weights import ModelFolder, parse_tensors, read_file, refuse
 
+_TRAINED = 'network.encoder.backbone.'  # what the tensors of EoMT's training code begin with
+_MOST_WINDOWS = 16  # of an image that is longer than wide
 _LONGEST_GAP_NS = 1_000_000_000  # after a longer one a stream starts anew
 _logger = logging.getLogger(__name__)
 
@@ -60,6 +63,8 @@ KINDS = {
 def build(name: str, folder: Path, content: ModelFolder, options: ModelOptions) -> Model:
     """Return the model of a folder that was read; raises ModelError."""
     spec = f'huggingface/{name}'
+    tensors = parse_tensors(read_file(options.weights)) if options.weights else content.tensors
+    _refuse_training_code(tensors, options.weights or spec)
     config = _setting(content, ('config.json',), spec)
     kind = KINDS.get(config.get('model_type', ''))
     if kind is None:
@@ -68,9 +73,9 @@ def build(name: str, folder: Path, content: ModelFolder, options: ModelOptions) 
     try:
         settings = getattr(transformers, kind.network).config_class.from_dict(config)
         classes = read_classes(config, channels=settings.num_labels, all_things=kind.all_things)
+        network = _network(kind, settings, tensors, options.weights or spec)
         return _model(_Parts(
-            spec=spec, kind=kind, network=_network(kind, settings, content, options, spec),
-            sha256=content.sha256, classes=classes,
+            spec=spec, kind=kind, network=network, sha256=content.sha256, classes=classes,
             preparation=_preparation(kind, content, settings, spec)), folder, options)
     except ModelError:
         raise
@@ -97,6 +102,8 @@ def _model(parts: _Parts, folder: Path, options: ModelOptions) -> Model:
         return SemanticModel(parts, options)
     if parts.kind.network.startswith('Videomt'):
         return VideoModel(parts, options, EomtNetwork(parts.network))
+    if parts.preparation.window:
+        return WindowModel(parts, options, EomtNetwork(parts.network))
     if parts.kind.is_eomt:
         return QueryModel(parts, options, EomtNetwork(parts.network))
     if parts.kind.network.startswith('OneFormer'):
@@ -112,10 +119,21 @@ def _setting(content: ModelFolder, names: Sequence[str], spec: str) -> dict[str,
     refuse(spec, f'it has no {" or ".join(names)}')
 
 
-def _network(kind: Kind, settings: Any, content: ModelFolder, options: ModelOptions, spec: str
-             ) -> Any:
-    """Return the network with its weights, on the device; raises ModelError."""
-    tensors = parse_tensors(read_file(options.weights)) if options.weights else content.tensors
+def _refuse_training_code(tensors: Mapping[str, torch.Tensor], name: str) -> None:
+    """Raise ModelError where EoMT's training code named tensors, which may not be weights."""
+    if not any(tensor.startswith(_TRAINED) for tensor in tensors):
+        return
+    if f'{_TRAINED}patch_embed.register_tokens' in tensors:
+        refuse(name, "it holds differences to DINOv3's gated weights, not weights",
+               remedy='give the complete checkpoint, such as '
+                      'huggingface/tue-mps/eomt-dinov3-coco-panoptic-large-640')
+    refuse(name, "its tensors have the names of EoMT's training code",
+           remedy='give it as transformers saves it, such as '
+                  'huggingface/tue-mps/coco_panoptic_eomt_large_640')
+
+
+def _network(kind: Kind, settings: Any, tensors: Mapping[str, torch.Tensor], name: str) -> Any:
+    """Return the network with its weights; raises ModelError that names where they are from."""
     bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:
@@ -127,8 +145,7 @@ def _network(kind: Kind, settings: Any, content: ModelFolder, options: ModelOpti
             transformers_logging.enable_progress_bar()
     wrong = sorted(map(str, (*report['missing_keys'], *report['mismatched_keys'])))
     if wrong:
-        refuse(options.weights or spec, f'{len(wrong)} tensors are missing or have another shape, '
-                                        f'such as {wrong[0]}')
+        refuse(name, f'{len(wrong)} tensors are missing or have another shape, such as {wrong[0]}')
     return network
 
 
@@ -273,11 +290,29 @@ def _tasks(spec: str, parts: _Parts) -> frozenset[Task]:
     """Return what can be answered: without things nothing can be counted."""
     if parts.kind.all_things:
         return frozenset({Task.INSTANCE})
+    if parts.preparation.window:  # trained for classes alone: a query is all objects of its class
+        return frozenset({Task.SEMANTIC})
     if parts.classes.label_set.things:
         return ALL_TASKS
     _logger.warning('%s does not say which of its classes are things, so it is semantic only; '
                     'list their names as "things" in its config.json', spec)
     return frozenset({Task.SEMANTIC})
+
+
+class WindowModel(QueryModel):
+    """EoMT for classes alone: trained on square windows, which slide over the image."""
+
+    def _segment(self, image: NDArray[np.uint8]) -> Segmentation:
+        height, width = image.shape[:2]
+        if max(height, width) > _MOST_WINDOWS * min(height, width):
+            raise ModelError(f'{self.spec} got an image of {width}x{height}, expected no side '
+                             f'longer than {_MOST_WINDOWS} times the other')
+        prepared = self._prepare(image)
+        masks, classes = self._logits(prepared.pixels)
+        return label_windows(
+            Windows(class_logits=classes, mask_logits=masks, starts=prepared.starts,
+                    side=prepared.pixels.shape[3], image_size=prepared.image_size),
+            size=(height, width), contract=self.contract, options=self.options)
 
 
 class OneFormerModel(QueryModel):

@@ -20,8 +20,9 @@ from transformers.image_utils import pil_torch_interpolation_mapping, PILImageRe
 class Prepared:
     """The input of a network for one image."""
 
-    pixels: torch.Tensor  # (1, 3, h, w) normalised
+    pixels: torch.Tensor  # (1, 3, h, w) normalised; (N, 3, h, w) of N windows
     image_size: tuple[int, int]  # rows, columns of the pixels that show the image
+    starts: tuple[int, ...] = ()  # of windows along the longer axis, one an entry of pixels
 
     def extent(self, cells: Sequence[int]) -> tuple[float, float]:
         """Return the rows and columns of (h, w) cells over all pixels that show the image."""
@@ -45,6 +46,7 @@ class Preparation:
     scale: float  # of a byte
     mean: tuple[float, ...]  # of scaled values
     std: tuple[float, ...]
+    window: int | None = None  # side of square windows that slide over the resized image
 
     def size_of(self, height: int, width: int) -> tuple[int, int]:
         """Return (rows, columns) of a height x width image after the resize."""
@@ -69,7 +71,12 @@ class Preparation:
         normalised = (pixels * self.scale - mean) / std
         if not self.pads_pixels:
             normalised = functional.pad(normalised, padding)
-        return Prepared(pixels=normalised[None], image_size=size)
+        if self.window is None:
+            return Prepared(pixels=normalised[None], image_size=size)
+        starts = window_starts(max(size), self.window)
+        axis = 1 if size[0] > size[1] else 2
+        windows = [normalised.narrow(axis, start, self.window) for start in starts]
+        return Prepared(pixels=torch.stack(windows), image_size=size, starts=starts)
 
     def _padding(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
         """Return what is added left, right, above, below."""
@@ -78,6 +85,13 @@ class Preparation:
             math.ceil(max(side, wanted) / self.patch) * self.patch - side
             for side, wanted in zip(size, least, strict=True))
         return 0, right, 0, bottom
+
+
+def window_starts(length: int, window: int) -> tuple[int, ...]:
+    """Return where as few windows as cover a length begin, as evenly as whole pixels allow."""
+    count = math.ceil(length / window)
+    overlap = (count * window - length) / (count - 1) if count > 1 else 0
+    return tuple(int(place * (window - overlap)) for place in range(count))
 
 
 def read_preparation(processor: Any, *, patch: int = 1, pads_pixels: bool = False,
@@ -93,8 +107,10 @@ def read_preparation(processor: Any, *, patch: int = 1, pads_pixels: bool = Fals
     elif processor.do_resize:
         raise ValueError(f'its preprocessor resizes to {size}, expected height and width or '
                          'shortest_edge and longest_edge')
+    window = edges[0] if getattr(processor, 'do_split_image', False) and not edges[1] else None
     return Preparation(
         shape=shape, edges=edges, patch=patch, pads_pixels=pads_pixels, rounds=rounds,
+        window=window or None,
         divisor=getattr(processor, 'size_divisor', None) or 1,
         pad_to=_pad_size(processor), resample=int(processor.resample),
         scale=float(processor.rescale_factor) if processor.do_rescale else 1.0,
