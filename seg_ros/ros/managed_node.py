@@ -11,7 +11,6 @@ from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
-from seg_ros.models.contract import ModelError
 
 Prepared = TypeVar('Prepared')
 _SUCCESS, _ERROR = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.ERROR
@@ -189,7 +188,7 @@ class _NextTurn:
 
 
 def sentence_of(error: BaseException) -> str:
-    """Return an error's first line, with its type where the text alone says little."""
+    """Return an error's first line, with its type where it is not one of our sentences."""
     text = str(error).splitlines()[0] if str(error) else ''
-    told = isinstance(error, (ModelError, ValueError)) and text
-    return text if told else f'{type(error).__name__}: {text}'
+    ours = isinstance(error, ValueError) or type(error).__module__.startswith('seg_ros.')
+    return text if ours and text else f'{type(error).__name__}: {text}'
