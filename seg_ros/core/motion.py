@@ -18,7 +18,7 @@ _AXES = np.array([1.0, 1.0, 0.25, 0.25])  # of both: sizes change less than plac
 _MAX_GROWTH = 3.0  # sizes a second
 _MAX_STEP = 0.5  # of relative growth in one prediction
 _LOOSE = 25.0  # a box that is looked for may be so much worse, in variance
-_MIN_TRUST = 0.1
+_SUDDEN = 9.0  # chi-square of one axis, 99.7 %
 _GROWTH_FADE_S = 0.3  # an unseen box soon stops to grow or shrink
 
 
@@ -35,6 +35,7 @@ class Motion:
     position_var: Floats  # (T, 4)
     covariance: Floats  # (T, 4) of position and speed
     speed_var: Floats  # (T, 4)
+    sized: NDArray[np.bool_]  # (T, 2) whether width and height were measured at last
 
     @staticmethod
     def start(measured: Floats) -> Motion:
@@ -43,19 +44,22 @@ class Motion:
         return Motion(position=measured, speed=np.zeros_like(measured),
                       position_var=_measured_var(scale),
                       covariance=np.zeros_like(measured),
-                      speed_var=(_FIRST_SPEED_STD * _AXES * scale) ** 2)
+                      speed_var=(_FIRST_SPEED_STD * _AXES * scale) ** 2,
+                      sized=np.ones((len(measured), 2), bool))
 
     def take(self, rows: NDArray[np.integer | np.bool_]) -> Motion:
         """Return the motion of some tracks."""
         return Motion(self.position[rows], self.speed[rows], self.position_var[rows],
-                      self.covariance[rows], self.speed_var[rows])
+                      self.covariance[rows], self.speed_var[rows], self.sized[rows])
 
     def join(self, other: Motion) -> Motion:
         """Return both, one after the other."""
-        return Motion(*(np.concatenate(pair) for pair in (
-            (self.position, other.position), (self.speed, other.speed),
-            (self.position_var, other.position_var), (self.covariance, other.covariance),
-            (self.speed_var, other.speed_var))))
+        return Motion(position=np.concatenate((self.position, other.position)),
+                      speed=np.concatenate((self.speed, other.speed)),
+                      position_var=np.concatenate((self.position_var, other.position_var)),
+                      covariance=np.concatenate((self.covariance, other.covariance)),
+                      speed_var=np.concatenate((self.speed_var, other.speed_var)),
+                      sized=np.concatenate((self.sized, other.sized)))
 
     def predict(self, *, seconds: float, unseen: NDArray[np.bool_]) -> Motion:
         """Return the motion some time later; the growth of unseen (T,) boxes fades.
@@ -64,8 +68,9 @@ class Motion:
         relative growth g, an image distance after t is 1 / (1 - g t) times as large.
         """
         speed = self.speed.copy()
-        speed[unseen, 2:] *= np.exp(-seconds / _GROWTH_FADE_S)
-        growth = self._growth() * seconds
+        known = self.sized & ~unseen[:, None]
+        speed[:, 2:] *= np.where(known, 1, np.exp(-seconds / _GROWTH_FADE_S))
+        growth = self._growth() * known[:, 1:] * seconds
         stretch = 1 / (1 - np.clip(growth, -_MAX_STEP, _MAX_STEP))
         position = self.position + speed * (seconds * stretch)
         speed = speed * stretch ** 2
@@ -76,7 +81,7 @@ class Motion:
             position_var=self.position_var + seconds * (
                 2 * self.covariance + seconds * self.speed_var) + noise * seconds ** 2 / 3,
             covariance=self.covariance + seconds * self.speed_var + noise * seconds / 2,
-            speed_var=self.speed_var + noise)
+            speed_var=self.speed_var + noise, sized=self.sized)
 
     def _growth(self) -> Floats:
         """Return (T, 1) relative growth of the height a second, as far as it is known."""
@@ -85,23 +90,32 @@ class Motion:
         certain = growth ** 2 / (growth ** 2 + self.speed_var[:, 3:] / height ** 2 + 1e-12)
         return growth * certain
 
-    def update(self, measured: Floats) -> Motion:
-        """Return the motion after boxes (T, 4) were seen."""
-        trust = _trust(self.position, measured)
-        innovation_var = self.position_var + _measured_var(_scale(measured)) / trust
-        gain = self.position_var / innovation_var
-        speed_gain = self.covariance / innovation_var
-        surprise = measured - self.position
-        position = self.position + gain * surprise
+    def update(self, measured: Floats, *, hidden: NDArray[np.bool_]) -> Motion:
+        """Return the motion after boxes (T, 4) were seen, of which some sides are hidden.
+
+        hidden is (T, 4) left, top, right, bottom: true where the object may go on behind that
+        side. A size that changes too suddenly for the filter has a hidden side too: the one that
+        moved. What one side tells moves the box; only both tell how large it is and how it grows.
+        """
+        var = _measured_var(_scale(self.position))
+        sides = _Sides.of(self, measured, hidden=hidden, var=var)
+        noise = var.copy()
+        noise[:, :2] += sides.slack ** 2
+        gain = self.position_var / (self.position_var + noise)
+        speed_gain = self.covariance / (self.position_var + noise)
+        gain[:, 2:] *= sides.sized
+        speed_gain[:, 2:] *= sides.sized
+        position = self.position + gain * sides.surprise
+        position += sides.revealed  # not a motion
         np.maximum(position[:, 2:], _MIN_SIZE, out=position[:, 2:])
-        speed = self.speed + speed_gain * surprise
+        speed = self.speed + speed_gain * sides.surprise
         limit = _MAX_GROWTH * position[:, 2:]
         np.clip(speed[:, 2:], -limit, limit, out=speed[:, 2:])
         return Motion(
             position=position, speed=speed,
             position_var=(1 - gain) * self.position_var,
             covariance=(1 - gain) * self.covariance,
-            speed_var=self.speed_var - speed_gain * self.covariance)
+            speed_var=self.speed_var - speed_gain * self.covariance, sized=sides.sized)
 
     def surprise(self, measured: Floats) -> Floats:
         """Return (T, N): Mahalanobis distance squared to boxes (T, N, 4), four axes."""
@@ -132,13 +146,33 @@ def _measured_var(scale: Floats) -> Floats:
     return np.repeat((_POSITION_STD * scale) ** 2 + 0.25, 4, axis=1)
 
 
-def _trust(predicted: Floats, measured: Floats) -> Floats:
-    """Return (T, 4) in (0, 1]: how far to trust boxes, as a divisor of their variance.
+@dataclass(frozen=True, eq=False)
+class _Sides:
+    """What the sides of boxes tell, by axis."""
 
-    A box that is narrower than its height tells is hidden at one side: its centre and width say
-    little, and the same for a box that is too low.
-    """
-    ratio = measured[:, 2:] / predicted[:, 2:]
-    slimmer = ratio[:, :1] / ratio[:, 1:]
-    trust = np.minimum(1.0, np.concatenate((slimmer, 1 / slimmer), axis=1)) ** 2
-    return np.tile(np.maximum(trust, _MIN_TRUST), 2)
+    surprise: Floats  # (T, 4) by which centre and size differ from what was expected
+    slack: Floats  # (T, 2) pixels by which the centre may be elsewhere: both sides are hidden
+    sized: NDArray[np.bool_]  # (T, 2) whether both sides are seen
+    revealed: Floats  # (T, 4) what to add where more is seen than was known
+
+    @staticmethod
+    def of(motion: Motion, measured: Floats, *, hidden: NDArray[np.bool_], var: Floats) -> _Sides:
+        off = measured - motion.position
+        centre, longer = off[:, :2], off[:, 2:]
+        low, high = centre - longer / 2, centre + longer / 2  # of the sides
+        hidden_low, hidden_high = hidden[:, :2], hidden[:, 2:]
+        sudden = longer ** 2 > _SUDDEN * (motion.position_var + var)[:, 2:]
+        sudden &= ~(hidden_low | hidden_high)
+        low_moved = np.abs(low) > np.abs(high)
+        hidden_low = hidden_low | (sudden & low_moved)
+        hidden_high = hidden_high | (sudden & ~low_moved)
+        both = hidden_low & hidden_high
+        sized = ~(hidden_low | hidden_high)
+        seen = np.where(hidden_low, high, low)  # of the only side
+        moved = np.where(sized | both, centre, seen)
+        more = np.maximum(longer, 0) * ~sized
+        # the side that is seen stays where it is
+        anchor = np.where(both, 0.0, np.where(hidden_low, -0.5, 0.5))
+        return _Sides(surprise=np.concatenate((moved, longer), axis=1),
+                      slack=np.maximum(-longer / 2, 0) * both, sized=sized,
+                      revealed=np.concatenate((anchor * more, more), axis=1))

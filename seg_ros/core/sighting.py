@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_ros.core.appearance import looks_of, unknown_looks
+from seg_ros.core.lattice import Lattice
 from seg_ros.core.motion import centres_and_sizes, Floats
 from seg_ros.core.types import Instances, Segmentation
 
@@ -16,7 +17,6 @@ Rows = NDArray[np.intp]
 Bools = NDArray[np.bool_]
 
 _SAMPLES = 1 << 14  # pixels of the reduced map, about: masks are compared on these
-_HIDDEN_SHARE = 0.3  # of a side that touches a nearer object, from which on it counts as hidden
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +56,7 @@ class Sighting:
     areas: NDArray[np.int64]  # (N,) pixels of the grid
     cut: Bools  # (N, 4) sides (left, top, right, bottom) at the image's border
     hidden: Bools  # (N, 4) the same, and sides that a nearer object hides
+    reach: Floats  # (N, 4) how far the instance may go on at each side, pixels
     looks: Floats  # (N, BANDS, 3) as `looks_of` gives them
 
     @staticmethod
@@ -67,12 +68,22 @@ class Sighting:
         grid = segmentation.instance_map[step // 2::step, step // 2::step]
         cut = np.concatenate((instances.boxes[:, :2] <= 0,
                               instances.boxes[:, 2:] >= (width, height)), axis=1)
+        lattice = Lattice.of(segmentation.instance_map, instances.boxes)
         return Sighting(
             instances=instances, measured=centres_and_sizes(instances.boxes), grid=grid, step=step,
             areas=np.bincount(grid.ravel(), minlength=len(instances) + 1)[1:],
-            cut=cut, hidden=cut | hidden_sides(grid, instances.boxes / step),
-            looks=unknown_looks(len(instances)) if image is None
-            else looks_of(segmentation, image))
+            cut=cut, hidden=cut | lattice.hidden,
+            reach=np.where(cut, (-np.inf, -np.inf, np.inf, np.inf), lattice.reach),
+            looks=unknown_looks(len(instances)) if image is None else looks_of(lattice, image))
+
+    @property
+    def part(self) -> Bools:
+        """Return (N,) whether top or bottom are hidden: thirds are not those of the object."""
+        return self.hidden[:, 1] | self.hidden[:, 3]
+
+    def whole_looks(self) -> Floats:
+        """Return the looks of what is seen from top to bottom, NaN for the others."""
+        return np.where(self.part[:, None, None], np.nan, self.looks)
 
     def samples(self, boxes: Floats) -> Samples:
         """Return the grid's pixels relative to boxes (N, 4); the owner is the instance's row."""
@@ -95,27 +106,3 @@ def completed(measured: Floats, *, cut: Bools, sizes: Floats) -> Floats:
     missing = np.maximum(wanted - measured[..., 2:], 0) * (low ^ high)
     centre = measured[..., :2] + missing / 2 * np.where(high, 1, -1)
     return np.concatenate((centre, measured[..., 2:] + missing), axis=-1)
-
-
-def hidden_sides(grid: NDArray[np.int32], boxes: NDArray[np.floating]) -> Bools:
-    """Return (N, 4): sides of which a good part touches an object that stands nearer.
-
-    What stands lower in the image is nearer. Boxes are xyxy in cells of the (h, w) grid, whose
-    values are 1 + row.
-    """
-    nearer = boxes[None, :, 3] > boxes[:, None, 3] + 0.5  # (N, N)
-    enough = _HIDDEN_SHARE * np.maximum(boxes[:, 2:] - boxes[:, :2], 1)
-    touching = (_touching(grid[:, :-1], grid[:, 1:], count=len(boxes)),
-                _touching(grid[:-1], grid[1:], count=len(boxes)))
-    sides = [(counts * nearer).sum(axis=1) > enough[:, 1 - axis]
-             for counts, axis in ((touching[0].T, 0), (touching[1].T, 1),
-                                  (touching[0], 0), (touching[1], 1))]
-    return np.stack(sides, axis=1)
-
-
-def _touching(first: NDArray[np.int32], second: NDArray[np.int32], *, count: int
-              ) -> NDArray[np.int64]:
-    """Return (N, N) how many cells of each instance have each other instance next to them."""
-    apart = (first != second) & (first > 0) & (second > 0)
-    joint = (first[apart].astype(np.intp) - 1) * count + second[apart] - 1
-    return np.bincount(joint, minlength=count * count).reshape(count, count)

@@ -25,6 +25,7 @@ _LOST_DISCOUNT = 0.2  # what is seen goes before what has long been lost
 _SAME_ROLE, _OTHER_ROLE = 0.9, 0.2  # similarity counts less between other classes
 _MAX_SURPRISE = 13.28  # chi-square of four axes, 99 %
 _MAX_AREA_RATIO = 5.0  # of boxes: what was hidden behind a large object is not that object
+_ROOM = 0.15  # of a box's size, by which it may look out behind what hides it
 _AMODAL = 0.7  # a fit that supposes hidden parts counts less
 _LOOKS_FLOOR = 0.3  # similarity counts so much less between unlike colours
 _LEAST_LIKE = 0.1  # a lost track does not come back in other colours
@@ -206,7 +207,7 @@ class MaskTracker:
         config, instances = self._config, sighting.instances
         affinity = self._affinity[np.ix_(tracks.class_ids, instances.class_ids)]
         overlap, likely = _fit(tracks, sighting)
-        like = likeness(tracks.looks, sighting.looks)
+        like = likeness(tracks.looks, sighting.looks, part=sighting.part)
         lost = unseen_s > seconds
         possible = (affinity * overlap >= config.iou_threshold) \
             | ((likely > 0) & (affinity >= _SAME_ROLE))
@@ -228,13 +229,11 @@ class MaskTracker:
         known, new = np.flatnonzero(track_of >= 0), np.flatnonzero(track_of < 0)
         # their masks are this frame's from now on
         old = replace(tracks, samples=Samples.none()).take(track_of[known])
-        whole = completed(sighting.measured[known], cut=sighting.hidden[known], sizes=old.sizes)
-        looks = blended(old.looks, sighting.looks[known], share=1 - math.exp(-seconds / _LOOKS_S))
-        motion = old.motion.update(whole)
-        # what was not seen must not feed back: the filter would let it grow without end
-        guessed = whole[:, 2:] > sighting.measured[known, 2:]
-        seen = replace(old, motion=motion, looks=looks, sizes=np.where(
-            guessed, whole[:, 2:], motion.position[:, 2:])).join(self._born(sighting, new))
+        looks = blended(old.looks, sighting.whole_looks()[known],
+                        share=1 - math.exp(-seconds / _LOOKS_S))
+        motion = old.motion.update(sighting.measured[known], hidden=sighting.hidden[known])
+        seen = replace(old, motion=motion, looks=looks, sizes=motion.position[:, 2:]).join(
+            self._born(sighting, new))
         seen = seen.take(np.argsort(np.concatenate((known, new))))
         seen = replace(_voted(seen, sighting.instances, seconds=seconds),
                        samples=sighting.samples(seen.motion.position),
@@ -305,17 +304,39 @@ def _fit(tracks: _Tracks, sighting: Sighting) -> tuple[Floats, Floats]:
     masks, samples = _mask_overlap(tracks, sighting)
     few = np.minimum(samples[:, None], sighting.areas[None]) < _FEW_SAMPLES
     leaves = sighting.cut.any(axis=1)  # any part of it may be the last one that is seen
+    gone = _outside(tracks.motion.position, sighting)[:, None] & ~leaves
     overlap, likely = np.zeros_like(masks), np.zeros_like(masks)
     for weight, cut in ((1.0, sighting.cut), (_AMODAL, sighting.hidden)):
         boxes = completed(sighting.measured[None], cut=cut[None], sizes=tracks.sizes[:, None])
         box_iou = _box_iou(tracks.motion.position, boxes)
         grown = boxes[..., 2:].prod(axis=-1) / tracks.motion.position[:, None, 2:].prod(axis=-1)
         alike = (np.abs(np.log(grown)) < math.log(_MAX_AREA_RATIO)) | leaves
+        alike &= _fits_behind(boxes, sighting.reach) & ~gone
         fit = np.where(few, box_iou, (masks + box_iou) / 2)
         np.maximum(overlap, weight * alike * fit, out=overlap)
         surprise = tracks.motion.surprise(boxes)
-        np.maximum(likely, weight * (1 - surprise / _MAX_SURPRISE), out=likely)
+        np.maximum(likely, weight * alike * (1 - surprise / _MAX_SURPRISE), out=likely)
     return overlap, likely
+
+
+def _outside(boxes: Floats, sighting: Sighting) -> Bools:
+    """Return (T,) whether boxes (T, 4), centre and size, lie outside of the image."""
+    height, width = (sighting.step * cells for cells in sighting.grid.shape)
+    half = boxes[:, 2:] / 2
+    beyond: Bools = (boxes[:, :2] + half <= 0) | (boxes[:, :2] - half >= (width, height))
+    return beyond[:, 0] | beyond[:, 1]
+
+
+def _fits_behind(boxes: Floats, reach: Floats) -> Bools:
+    """Return (T, N) whether boxes (T, N, 4) go on no further than they would be hidden.
+
+    Otherwise what is left of the object would be seen on the other side.
+    """
+    room = _ROOM * boxes[..., 2:] + 1
+    half = boxes[..., 2:] / 2 - room
+    inside: Bools = (boxes[..., :2] - half >= reach[:, :2]) \
+        & (boxes[..., :2] + half <= reach[:, 2:])
+    return inside[..., 0] & inside[..., 1]
 
 
 def _mask_overlap(tracks: _Tracks, sighting: Sighting) -> tuple[Floats, Rows]:

@@ -95,6 +95,25 @@ def test_an_object_behind_a_pole_comes_back_under_its_id():
     assert {i for frame in followed for i in frame} == {1}
 
 
+def hidden_then(last, *, size=SIZE):
+    """Return the ids of a car that leaves its place, and of what is seen 0.3 s later."""
+    away = [scene((x, 20, 24, 12, CAR), size=size) for x in range(30, 78, 6)]
+    return follow(tracker(), [*away, *[scene(size=size)] * 2, last])[-1]
+
+
+def test_what_left_the_image_does_not_come_back_in_its_middle():
+    # the first to peep out from behind a person is another car
+    assert hidden_then(scene((20, 20, 3, 12, CAR), (23, 18, 8, 30, PERSON))) == [2, 3]
+
+
+def test_a_lost_object_is_not_larger_than_what_could_hide_it():
+    car, gone = (10, 20, 40, 14, CAR), scene()
+    narrow, broad = ((13, 18, 6, 30, PERSON), (13, 18, 40, 30, PERSON))
+    for person, known in ((narrow, False), (broad, True)):
+        found = follow(tracker(), [*[scene(car)] * 5, gone, scene((10, 20, 3, 14, CAR), person)])
+        assert (found[-1][0] == 1) is known
+
+
 def test_time_counts_not_frames():
     car, nothing = scene((5, 5, 9, 9, CAR)), scene()
     quick = [car, *[nothing] * 9, car]
