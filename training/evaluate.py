@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measures street_tiny: mIoU on CamVid val, PQ and mIoU on streets that it was not trained on."""
+"""Measures street_tiny: mIoU on CamVid val; PQ, AP and mIoU on streets it was not trained on."""
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 import json
 import logging
 import math
@@ -22,12 +22,14 @@ from seg_ros.core.types import Segmentation, segmentation_from_ids, segmentation
 from seg_ros.models.contract import Model, ModelOptions
 from seg_ros.models.street_tiny import load
 from seg_ros.sim import Street
+from training.average_precision import AveragePrecision, Precision
 from training.data import read_camvid
 from training.export import STREET
 from training.synthetic import FIRST_UNSEEN_SEED, frame_numbers, RATE_HZ
 
 REPORT = Path('reports/street_tiny.json')
 MIN_AREA = 100  # pixels; smaller true instances are void
+LEAST_SCORE = 0.05  # of an instance that AP hears of
 _logger = logging.getLogger(__name__)
 
 
@@ -66,12 +68,15 @@ class Result:
     miou: float
     iou: dict[str, float]
     quality: dict[str, Quality]  # by class, and `all`, `things`, `stuff`
+    precision: dict[str, Precision]  # by thing class, and `things`
     predict_ms: float  # median, one frame
 
 
-def measure(model: Model, examples: Iterable[Example], *, total: int, title: str) -> Result:
-    """Run the model over the examples."""
+def measure(model: Model, examples: Iterable[Example], *, total: int, title: str,
+            has_instances: bool) -> Result:
+    """Run the model over the examples; instances are compared where the truth has them."""
     confusion = ConfusionMatrix(model.label_set)
+    instances = AveragePrecision(model.label_set, min_area=MIN_AREA)
     panoptic = PanopticQuality(model.label_set, min_area=MIN_AREA)
     times: list[float] = []
     for example in tqdm(examples, total=total, desc=title, unit='frame', mininterval=5):
@@ -79,17 +84,32 @@ def measure(model: Model, examples: Iterable[Example], *, total: int, title: str
         prediction = model.predict([example.image])[0]
         times.append(time.perf_counter() - start)
         confusion.update(example.truth.class_map, prediction.class_map)
-        panoptic.update(example.truth, prediction)
+        if has_instances:
+            panoptic.update(example.truth, prediction)
+            instances.update(example.truth, _unsure(model, example.image))
     quality = {**panoptic.by_class(), 'all': panoptic.all(), 'things': panoptic.things(),
                'stuff': panoptic.stuff()}
     return Result(frames=len(times), miou=confusion.miou(), iou=confusion.iou(),
-                  quality=quality, predict_ms=1e3 * float(np.median(times)))
+                  quality=quality, predict_ms=1e3 * float(np.median(times)),
+                  precision={**instances.by_class(), 'things': instances.things()})
+
+
+def _unsure(model: Model, image: NDArray[np.uint8]) -> Segmentation:
+    """Segment with every instance that the model thinks possible: AP weighs them by score."""
+    deployed = model.options
+    model.options = replace(deployed, score_threshold=LEAST_SCORE)
+    try:
+        return model.predict([image])[0]
+    finally:
+        model.options = deployed
 
 
 def report(model: Model, *, seeds: Sequence[int]) -> dict[str, Any]:
     """Return the figures as they go into the report."""
-    val = measure(model, camvid_examples('val'), total=101, title='CamVid val')
-    streets = measure(model, street_examples(seeds), total=4 * len(seeds), title='streets')
+    val = measure(model, camvid_examples('val'), total=101, title='CamVid val',
+                  has_instances=False)
+    streets = measure(model, street_examples(seeds), total=4 * len(seeds), title='streets',
+                      has_instances=True)
     return {
         'weights_sha256': model.sha256,
         'camvid_val': {'frames': val.frames, 'miou': val.miou, 'iou': val.iou,
@@ -97,7 +117,8 @@ def report(model: Model, *, seeds: Sequence[int]) -> dict[str, Any]:
         'synthetic': {
             'seeds': [min(seeds), max(seeds)], 'frames': streets.frames, 'miou': streets.miou,
             'iou': streets.iou, 'predict_ms': streets.predict_ms,
-            'quality': {name: asdict(q) for name, q in streets.quality.items()}},
+            'quality': {name: asdict(q) for name, q in streets.quality.items()},
+            'average_precision': {name: asdict(p) for name, p in streets.precision.items()}},
     }
 
 
@@ -134,11 +155,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _print(figures: dict[str, Any]) -> None:
     """Print a table of the figures by class."""
     val, streets = figures['camvid_val'], figures['synthetic']
-    row = '%-12s %10s %12s %8s %8s %8s'
-    _logger.info(row, 'class', 'IoU val', 'IoU streets', 'PQ', 'SQ', 'RQ')
+    row = '%-12s %10s %12s %8s %8s %8s %8s'
+    _logger.info(row, 'class', 'IoU val', 'IoU streets', 'PQ', 'SQ', 'RQ', 'AP')
     for name, quality in streets['quality'].items():
         _logger.info(row, name, val['iou'].get(name, ''), streets['iou'].get(name, ''),
-                     quality['pq'], quality['sq'], quality['rq'])
+                     quality['pq'], quality['sq'], quality['rq'],
+                     streets['average_precision'].get(name, {}).get('ap', ''))
     _logger.info('mIoU val %s, streets %s; %s ms a frame', val['miou'], streets['miou'],
                  val['predict_ms'])
 
