@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measures what single changes are worth: of how the network is run, and of how it is trained.
+
+Rows of training cost a short training each, all of one budget and from the same weights, and
+run only where `--steps` says so. What was measured on the same weights is kept.
+"""
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+import json
+import logging
+from pathlib import Path
+import tempfile
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+import onnxruntime
+from onnxruntime import quantization
+import torch
+from tqdm import tqdm
+
+from seg_ros.core.metrics import ConfusionMatrix, PanopticQuality
+from seg_ros.models.contract import Acceleration, ModelOptions
+from seg_ros.models.street_tiny import Features, StreetTiny
+from training import train
+from training.evaluate import camvid_examples, Example, MIN_AREA, street_examples
+from training.synthetic import FIRST_UNSEEN_SEED
+
+REPORT = Path('reports/street_tiny_ablation.json')
+STREETS = range(FIRST_UNSEEN_SEED, FIRST_UNSEEN_SEED + 10)
+CALIBRATION = range(FIRST_UNSEEN_SEED - 35, FIRST_UNSEEN_SEED - 25)
+"""Streets that the ranges of int8 are found on."""
+
+_logger = logging.getLogger(__name__)
+
+
+# --- How the network is run ------------------------------------------------------------------
+
+
+def mirrored(model: StreetTiny) -> StreetTiny:
+    """Let the network see each image and its mirror image, and take the mean."""
+    network = model.network
+
+    def both(x: torch.Tensor) -> Features:
+        one, other = network(x), network(x.flip(3))
+        sign = torch.tensor([1.0, -1.0]).view(1, 2, 1, 1)  # to the left becomes to the right
+        return Features((one.semantic + other.semantic.flip(3)) / 2,
+                        (one.centres + other.centres.flip(3)) / 2,
+                        (one.offsets + sign * other.offsets.flip(3)) / 2)
+
+    model.network = both  # type: ignore[assignment]
+    return model
+
+
+def sized(width: int, height: int) -> Callable[[StreetTiny], StreetTiny]:
+    """Return what lets the network see images of that many pixels."""
+    def change(model: StreetTiny) -> StreetTiny:
+        model.contract = replace(model.contract, input_size=(width, height))
+        return model
+
+    return change
+
+
+def quantised(model: StreetTiny) -> StreetTiny:
+    """Run the network in ONNX Runtime with weights and activations of 8 bits."""
+    class Frames(quantization.CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._inputs = (model._prepare(example.image).numpy()
+                            for example in street_examples(CALIBRATION))
+
+        def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+            image = next(self._inputs, None)
+            return None if image is None else {'x': image}
+
+    with tempfile.TemporaryDirectory() as folder:
+        plain, small = Path(folder) / 'fp32.onnx', Path(folder) / 'int8.onnx'
+        export_onnx(model, plain)
+        # 7 bits of the weights: without VNNI, sums of 8-bit products overflow 16 bits
+        quantization.quantize_static(plain, small, Frames(), per_channel=True, reduce_range=True)
+        model.network = _in_onnx_runtime(small)  # type: ignore[assignment]
+    return model
+
+
+def in_onnx_runtime(model: StreetTiny) -> StreetTiny:
+    """Run the network in ONNX Runtime as it is."""
+    with tempfile.TemporaryDirectory() as folder:
+        export_onnx(model, Path(folder) / 'fp32.onnx')
+        model.network = _in_onnx_runtime(Path(folder) / 'fp32.onnx')  # type: ignore[assignment]
+    return model
+
+
+def export_onnx(model: StreetTiny, path: Path) -> None:
+    """Write the network for images of the size that it was trained at."""
+    width, height = model.contract.input_size
+    torch.onnx.export(
+        model.network.network, (torch.zeros(1, 3, height, width),), str(path), dynamo=False,
+        input_names=['x'], output_names=list(Features._fields))
+
+
+def _in_onnx_runtime(path: Path) -> Callable[[torch.Tensor], Features]:
+    """Return a file's network; one thread, as the others here."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(
+        str(path), options, providers=['CPUExecutionProvider'])
+    return lambda x: Features(*map(torch.from_numpy, session.run(None, {'x': x.numpy()})))
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to run the network."""
+
+    name: str
+    acceleration: Acceleration = Acceleration()
+    change: Callable[[StreetTiny], StreetTiny] = lambda model: model
+
+
+WAYS = (
+    Way('as packaged: fp32, 480x360'),
+    Way('bf16', acceleration=Acceleration(precision='bf16')),
+    Way('compiled', acceleration=Acceleration(compile='default')),
+    Way('ONNX Runtime, fp32', change=in_onnx_runtime),
+    Way('ONNX Runtime, int8', change=quantised),
+    Way('mean with the mirror image', change=mirrored),
+    Way('images of 360x272', change=sized(360, 272)),
+    Way('images of 640x480', change=sized(640, 480)),
+)
+
+
+# --- How it is trained -----------------------------------------------------------------------
+
+RECIPE = ('--batch-size', '4', '--parts', '2', '--peak-rate', '1.2e-3', '--warm-up', '60',
+          '--whole-from', '0.7', '--overlap', '1.0', '--scales', '0.7', '1.6',
+          '--recoloured', '0.6', '--balanced', '0.5', '--synthetic-frames', '2400')
+"""How the packaged weights were made; later words win."""
+
+TRAININGS = {
+    'recipe of the packaged weights': (),
+    'no balanced crops': ('--balanced', '0'),
+    'overlap loss halved': ('--overlap', '0.5'),
+    'every sample recoloured, scales 0.55 to 2': ('--recoloured', '1', '--scales', '0.55', '2'),
+    'CamVid alone': ('--synthetic-frames', '0'),
+}
+
+
+def trained(name: str, changes: Sequence[str], *, steps: int, run: str) -> Path:
+    """Train a row from the packaged weights; return its weights."""
+    output = train.RUNS / run / 'street_tiny.safetensors'
+    _logger.info('training: %s', name)
+    train.main([*RECIPE, *changes, '--steps', str(steps), '--run', run, '--restart',
+                '--no-evaluate', '--start-from', str(train.PACKAGE_WEIGHTS),
+                '--output', str(output)])
+    return output
+
+
+# --- The figures -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """What every row is measured on."""
+
+    val: Sequence[Example]
+    streets: Sequence[Example]
+
+
+def measure(model: StreetTiny, frames: Frames, *, title: str) -> dict[str, float]:
+    """Return mIoU on CamVid val, PQ on streets, and the CPU time of a frame."""
+    confusion = ConfusionMatrix(model.label_set)
+    panoptic = PanopticQuality(model.label_set, min_area=MIN_AREA)
+    model.predict([frames.val[0].image])  # compilers work at the first call
+    times: list[float] = []
+    for example in tqdm(frames.val, desc=title, unit='frame', mininterval=5):
+        start = time.thread_time()
+        prediction = model.predict([example.image])[0]
+        times.append(time.thread_time() - start)
+        confusion.update(example.truth.class_map, prediction.class_map)
+    for example in frames.streets:
+        panoptic.update(example.truth, model.predict([example.image])[0])
+    return {'val_miou': round(confusion.miou(), 4), 'pq': round(panoptic.all().pq, 4),
+            'cpu_ms': round(1e3 * float(np.median(times)), 1)}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure the rows that are missing, and write the report after each."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--steps', type=int, default=0, help='of each training; 0 for none')
+    parser.add_argument('--output', type=Path, default=REPORT)
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format='%(message)s')
+    torch.set_num_threads(1)  # the time of one core means the same on a machine that others use
+    frames = Frames(val=list(camvid_examples('val')), streets=list(street_examples(STREETS)))
+    report = _begin(options.output, frames)
+    for way in WAYS:
+        if way.name not in report['ways']:
+            model = way.change(StreetTiny(ModelOptions(acceleration=way.acceleration)))
+            report['ways'][way.name] = measure(model, frames, title=way.name)
+            _write(options.output, report)
+    if not options.steps:
+        return
+    if report['steps'] != options.steps:
+        report |= {'steps': options.steps, 'trainings': {}}
+    for number, (name, changes) in enumerate(TRAININGS.items()):
+        if name not in report['trainings']:
+            path = trained(name, changes, steps=options.steps, run=f'ablation/{number}')
+            model = StreetTiny(ModelOptions(weights=str(path)))
+            report['trainings'][name] = measure(model, frames, title=name)
+            _write(options.output, report)
+
+
+def _begin(path: Path, frames: Frames) -> dict[str, Any]:
+    """Return what was measured on the packaged weights before, or an empty report."""
+    empty = {'weights_sha256': StreetTiny(ModelOptions()).sha256, 'val_frames': len(frames.val),
+             'street_frames': len(frames.streets), 'ways': {}, 'steps': 0, 'trainings': {}}
+    old: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    same = all(old.get(name) == empty[name]
+               for name in ('weights_sha256', 'val_frames', 'street_frames'))
+    return old if same else empty
+
+
+def _write(path: Path, report: dict[str, Any]) -> None:
+    """Write the report."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(report, indent=1) + '\n')
+
+
+if __name__ == '__main__':
+    main()
