@@ -179,50 +179,33 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_a_folder_is_played_by_name_once(launch, listen, folder):
+def played(launch, listen, path, *, frames, **parameters):
+    """Play a folder or video; return the camera and the images that were heard of it."""
     robot = listen({'image': Image})
-    camera = launch(
-        'file_camera_node',
-        parameters={
-            'path': str(folder),
-            'rate_hz': 50.0,
-            'loop': False,
-            'wait_for_subscribers': 1,
-        },
-    )
-    heard = hear_all(robot, camera, frames=4)
-    assert [int(pixels_of(message)[0, 0, 0]) for message in heard['image']] == [0, 10, 20, 30]
+    camera = launch('file_camera_node', parameters={
+        'path': str(path), 'wait_for_subscribers': 1, **parameters})
+    return camera, hear_all(robot, camera, frames=frames)['image']
+
+
+def reds(images):
+    """Return the red of the first pixel of each image."""
+    return [int(pixels_of(message)[0, 0, 0]) for message in images]
+
+
+def test_a_folder_is_played_by_name_once(launch, listen, folder):
+    _, images = played(launch, listen, folder, frames=4, rate_hz=50.0, loop=False)
+    assert reds(images) == [0, 10, 20, 30]
 
 
 def test_a_looped_folder_begins_again(launch, listen, folder):
-    robot = listen({'image': Image})
-    camera = launch(
-        'file_camera_node',
-        parameters={
-            'path': str(folder),
-            'rate_hz': 50.0,
-            'max_frames': 6,
-            'wait_for_subscribers': 1,
-        },
-    )
-    heard = hear_all(robot, camera, frames=6)
-    assert [int(pixels_of(m)[0, 0, 0]) for m in heard['image']] == [0, 10, 20, 30, 0, 10]
+    _, images = played(launch, listen, folder, frames=6, rate_hz=50.0, max_frames=6)
+    assert reds(images) == [0, 10, 20, 30, 0, 10]
 
 
 def test_a_damaged_image_is_skipped_with_a_warning(launch, listen, folder):
     (folder / '2.png').write_bytes(b'no image')
-    robot = listen({'image': Image})
-    camera = launch(
-        'file_camera_node',
-        parameters={
-            'path': str(folder),
-            'rate_hz': 50.0,
-            'loop': False,
-            'wait_for_subscribers': 1,
-        },
-    )
-    heard = hear_all(robot, camera, frames=3)
-    assert [int(pixels_of(message)[0, 0, 0]) for message in heard['image']] == [0, 10, 30]
+    camera, images = played(launch, listen, folder, frames=3, rate_hz=50.0, loop=False)
+    assert reds(images) == [0, 10, 30]
     assert '2.png' in camera.output()
 
 
@@ -249,12 +232,7 @@ def test_a_video_is_played_at_its_own_rate(launch, listen, tmp_path):
     with VideoWriter(tmp_path / 'v.mp4', rate_hz=25.0) as writer:
         for grey in range(0, 200, 4):
             writer.write(np.full((32, 48, 3), grey, np.uint8))
-    robot = listen({'image': Image})
-    camera = launch(
-        'file_camera_node',
-        parameters={'path': str(tmp_path / 'v.mp4'), 'loop': False, 'wait_for_subscribers': 1},
-    )
-    heard = hear_all(robot, camera, frames=50)['image']
+    _, heard = played(launch, listen, tmp_path / 'v.mp4', frames=50, loop=False)
     greys = [int(pixels_of(message).mean()) for message in heard]
     assert greys == pytest.approx(list(range(0, 200, 4)), abs=4)
     assert stamp_s(heard[-1]) - stamp_s(heard[0]) == pytest.approx(49 / 25.0, abs=0.15)
