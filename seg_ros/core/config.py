@@ -117,6 +117,9 @@ class ModelConfig:
     frame_size: str = _parameter(
         '640x480', 'size of the frames to come as `WIDTHxHEIGHT`: what is compiled and warmed up '
         'for at configure; others are answered as well, the first of each later', fixed=_LOADED)
+    input_size: str = _parameter(
+        '', 'what frames are resized to fit into for the network, instead of its own choice, as '
+        '`WIDTHxHEIGHT`: smaller is faster and sees less; upright frames turn it', fixed=_LOADED)
 
 
 @dataclass(frozen=True)
@@ -302,14 +305,20 @@ class Config:
         if self.ignore_masks and len(self.ignore_masks) != max(len(self.cameras), 1):
             raise ValueError(f'ignore_masks has {len(self.ignore_masks)} files, expected one for '
                              f'each of {max(len(self.cameras), 1)} cameras')
-        width, height = parse_size(self.output_size) or (1, 1)
-        if width * height > self.max_image_pixels:
-            raise ValueError(f'output_size is {self.output_size!r} = {width * height} pixels, '
-                             f'expected at most max_image_pixels = {self.max_image_pixels}')
+        for name in ('output_size', 'model.input_size'):
+            self._check_size(name)
         if not parse_size(self.model.frame_size, name='model.frame_size'):
             raise ValueError('model.frame_size is empty, expected WIDTHxHEIGHT such as 640x480')
         if not re.fullmatch(r'auto|cpu|cuda(:\d+)?', self.device):
             raise ValueError(f'device is {self.device!r}, expected auto, cpu or cuda:N')
+
+    def _check_size(self, name: str) -> None:
+        """Raise ValueError where images would be made larger than any that is let in."""
+        text = str(value_of(self, name))
+        width, height = parse_size(text, name=name) or (1, 1)
+        if width * height > self.max_image_pixels:
+            raise ValueError(f'{name} is {text!r} = {width * height} pixels, '
+                             f'expected at most max_image_pixels = {self.max_image_pixels}')
 
     def _check_file(self, task: str) -> None:
         """Raise ValueError where a task's weights or their hash do not go with its model."""

@@ -12,7 +12,15 @@ import torch
 
 from seg_ros.core.labels import LabelSet
 from seg_ros.core.types import Segmentation, segmentation_from_map
-from seg_ros.models.contract import ALL_TASKS, Model, ModelError, ModelInfo, ModelOptions, Task
+from seg_ros.models.contract import (
+    ALL_TASKS,
+    Model,
+    ModelError,
+    ModelInfo,
+    ModelOptions,
+    refuse_settings,
+    Task,
+)
 from seg_ros.models.postprocess import settle_overlaps
 
 LABEL_SET = LabelSet(('ground', 'wall', 'plant', 'box', 'ball'), frozenset({'box', 'ball'}))
@@ -37,9 +45,7 @@ def load(name: str, options: ModelOptions) -> Model:
     if name not in kinds:
         raise ModelError(f'unknown model checkerboard/{name}, expected '
                          f'{", ".join(info.spec for info in MODELS)}')
-    if options.weights:
-        raise ModelError(f'checkerboard has no weights, but {options.weights!r} is given: '
-                         'leave the parameter empty')
+    refuse_settings('checkerboard', options)
     return kinds[name](options)
 
 

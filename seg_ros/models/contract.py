@@ -71,7 +71,25 @@ class ModelOptions:
     sha256: str = ''  # what the weights must have; empty = any
     allow_download: bool = False  # fetch weights that are not on this machine
     allow_executable_models: bool = False  # load pinned programs (.pt2, TorchScript)
+    input_size: tuple[int, int] | None = None  # width, height that frames fit into; see fit
     acceleration: Acceleration = Acceleration()
+
+
+def fit(*, height: int, width: int, into: tuple[int, int]) -> tuple[int, int]:
+    """Return the largest (rows, columns) in a frame's proportions that a size can hold.
+
+    `into` is width, height, or height, width for a frame that is higher than wide.
+    """
+    factor = min(max(into) / max(height, width), min(into) / min(height, width))
+    return max(round(height * factor), 1), max(round(width * factor), 1)
+
+
+def refuse_settings(name: str, options: ModelOptions) -> None:
+    """Raise ModelError where a model without a network is given weights or an input size."""
+    for what, value in (('weights', options.weights), ('input size', options.input_size)):
+        if value:
+            raise ModelError(f'{name} has no {what}, but {value!r} is given: '
+                             'leave the parameter empty')
 
 
 @dataclass(frozen=True)

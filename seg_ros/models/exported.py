@@ -28,10 +28,20 @@ def load(path: str, options: ModelOptions) -> Model:
         raise ModelError(f'{path} holds its weights, but {options.weights!r} is given: '
                          'leave the parameter empty')
     description = read_description(path)
+    _check_input_size(path, description.input.size, options.input_size)
     model = ExportedModel(path, description, load_program(Path(path).expanduser(), options),
                           options)
     model.try_out()
     return model
+
+
+def _check_input_size(path: str, exported: tuple[int, int] | None, wanted: tuple[int, int] | None
+                      ) -> None:
+    """Raise ModelError where a (width, height) is wanted of a file for one (height, width)."""
+    if exported and wanted and wanted != exported[::-1]:
+        refuse(path, f'model.input_size is {wanted[0]}x{wanted[1]}, but its YAML says that it was '
+                     f'exported for {exported[1]}x{exported[0]}',
+               remedy='leave the parameter empty, or export it for that size or for `size: any`')
 
 
 def tasks_of(path: str) -> frozenset[Task]:
@@ -76,7 +86,8 @@ class ExportedModel:
         if not image.size:
             raise ModelError(f'{self.path} got an image of {image.shape[1]}x{image.shape[0]}, '
                              'expected pixels')
-        frame = prepare(image, self.description.input, self.options.device)
+        frame = prepare(image, self.description.input, self.options.device,
+                        self.options.input_size)
         outputs = self._program(frame.pixels)
         return self._read([outputs.take(which) for which in self.description.outputs],
                           frame, self.options)

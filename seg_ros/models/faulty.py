@@ -14,7 +14,13 @@ import torch
 
 from seg_ros.core.types import Segmentation
 from seg_ros.models.checkerboard import Checkerboard
-from seg_ros.models.contract import ALL_TASKS, ModelError, ModelInfo, ModelOptions
+from seg_ros.models.contract import (
+    ALL_TASKS,
+    ModelError,
+    ModelInfo,
+    ModelOptions,
+    refuse_settings,
+)
 from seg_ros.models.postprocess import require_finite
 
 MODELS = (
@@ -42,9 +48,7 @@ class _Step:
 
 def load(name: str, options: ModelOptions) -> Faulty:
     """Return the model that follows a script of `fault@frame`, or raise ModelError."""
-    if options.weights:
-        raise ModelError(f'faulty has no weights, but {options.weights!r} is given: '
-                         'leave the parameter empty')
+    refuse_settings('faulty', options)
     try:
         return Faulty(options, script=[_step(text) for text in name.split(',') if text])
     except ValueError as error:

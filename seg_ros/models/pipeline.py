@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 import torch
 
-from seg_ros.core.config import Config
+from seg_ros.core.config import Config, parse_size
 from seg_ros.core.labels import ClassRemap, fused_label_set, LabelSet, remap_classes
 from seg_ros.core.panoptic import (
     check_encoding,
@@ -99,6 +99,11 @@ class Pipeline:
         """Return spec -> how it runs: precision, compiler, agreement with fp32."""
         return {part.spec: str(part.agreement) for part in self._parts}
 
+    @property
+    def input_size(self) -> str:
+        """Return what frames are resized to fit into, empty where each model chooses."""
+        return self._config.model.input_size
+
     def apply(self, config: Config) -> None:
         """Take over a new configuration from the next image on; raises ValueError, all or none."""
         self._classes = self.classes_of(config)
@@ -143,7 +148,19 @@ class Pipeline:
         """
         compiled = any(part.agreement.acceleration.compile != 'off' for part in self._parts)
         for _ in range(WARM_UP_RUNS if compiled else 1):
-            self.segment(check_frames(self._config.model.frame_size)[0])
+            self._try(check_frames(self._config.model.frame_size)[0])
+
+    def _try(self, image: NDArray[np.uint8]) -> None:
+        """Run on an image; raises ModelError that names the input size where one is wanted."""
+        try:
+            self.segment(image)
+        except (OutOfMemoryError, DeviceLostError, NotFiniteError):
+            raise
+        except ModelError as error:
+            if not self.input_size:
+                raise
+            raise ModelError(f'{error}; model.input_size is {self.input_size}, '
+                             'another one may do') from error
 
     def forget(self) -> None:
         """Let the next image of each stream be its first."""
@@ -195,6 +212,7 @@ class Pipeline:
             weights=getattr(config, f'{task}_weights'),
             sha256=getattr(config, f'{task}_sha256'), allow_download=config.allow_download,
             allow_executable_models=config.allow_executable_models,
+            input_size=parse_size(config.model.input_size, name='model.input_size'),
             acceleration=acceleration)
 
     def _filtered(self, segmentation: Segmentation) -> Segmentation:

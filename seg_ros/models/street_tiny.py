@@ -22,7 +22,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from seg_ros.core.labels import LabelSet
 from seg_ros.core.types import Segmentation, segmentation_from_map
 from seg_ros.models.acceleration import accelerate
-from seg_ros.models.contract import ALL_TASKS, Model, ModelError, ModelInfo, ModelOptions
+from seg_ros.models.contract import ALL_TASKS, fit, Model, ModelError, ModelInfo, ModelOptions
 from seg_ros.models.postprocess import (
     Centres,
     find_centres,
@@ -351,7 +351,9 @@ class StreetTiny:
         height, width = image.shape[:2]
         pixels = torch.from_numpy(np.array(image, order='C')).to(self.options.device)
         x = pixels.permute(2, 0, 1)[None].float()
-        size = working_size(height=height, width=width, trained=self.contract.input_size)
+        wanted = self.options.input_size
+        size = fit(height=height, width=width, into=wanted) if wanted else \
+            working_size(height=height, width=width, trained=self.contract.input_size)
         if size != (height, width):
             x = functional.interpolate(x, size=size, mode='bilinear', align_corners=False,
                                        antialias=True)

@@ -21,7 +21,7 @@ from torchvision.transforms import functional
 from seg_ros.core.labels import LabelSet
 from seg_ros.core.types import Segmentation, VOID
 from seg_ros.models.acceleration import accelerate
-from seg_ros.models.contract import Model, ModelError, ModelInfo, ModelOptions, Task
+from seg_ros.models.contract import fit, Model, ModelError, ModelInfo, ModelOptions, Task
 from seg_ros.models.postprocess import label_pixels, paint_crops, require_finite
 from seg_ros.models.weights import check_pin, fill, ModelFile, parse_tensors, read_file, refuse
 
@@ -214,6 +214,7 @@ class Semantic(_Network):
         """Put a network on the device."""
         super().__init__(_CoarseLogits(network), spec=spec, sha256=sha256, options=options,
                          classes=classes)
+        self._input_size = options.input_size
 
     def _segment(self, pixels: torch.Tensor) -> Segmentation:
         logits = self.network(self._prepare(pixels)[None])[0]
@@ -224,7 +225,9 @@ class Semantic(_Network):
 
     def _prepare(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return the (3, h, w) input that torchvision's preset `SemanticSegmentation` makes."""
-        size = preset_size(pixels.shape[1], pixels.shape[2], short_side=self.short_side)
+        height, width = pixels.shape[1:]
+        size = fit(height=height, width=width, into=self._input_size) if self._input_size else \
+            preset_size(height, width, short_side=self.short_side)
         resized = functional.resize(pixels, list(size), antialias=True)
         return functional.normalize(
             functional.convert_image_dtype(resized), [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
@@ -284,6 +287,9 @@ class MaskRcnn(_Network):
         super().__init__(self._detector, spec=spec, sha256=sha256, options=options,
                          classes=classes)
         self.transform = network.transform
+        if options.input_size:
+            self.transform.min_size = (min(options.input_size),)
+            self.transform.max_size = max(options.input_size)
         self._least_score = network.roi_heads.score_thresh
 
     def _segment(self, pixels: torch.Tensor) -> Segmentation:

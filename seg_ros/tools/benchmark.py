@@ -55,6 +55,7 @@ class Benchmark:
     """What came out."""
 
     size: str
+    input_size: str  # that frames are resized to fit into; empty = the model's own choice
     frames: int
     modes: Mapping[str, str]  # spec -> precision, compiler, agreement with fp32
     stage_ms: Mapping[str, Mapping[str, float]]  # stage -> p50, p99
@@ -106,7 +107,8 @@ def measure(pipeline: Pipeline, *, size: str, frames: int, load_before: float) -
         clock.add(_frame(pipeline, files[number % len(files)]))
     on_gpu = pipeline.device.type == 'cuda'
     return Benchmark(
-        size=size, frames=frames, modes=pipeline.modes, stage_ms=clock.percentiles(),
+        size=size, input_size=pipeline.input_size, frames=frames, modes=pipeline.modes,
+        stage_ms=clock.percentiles(),
         frames_per_second=1e3 / float(np.mean(clock.samples_ms['total'])),
         # Linux counts in KiB
         host_peak_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
@@ -185,6 +187,8 @@ def report(result: Benchmark) -> str:
         memory += f', {result.device_peak_mb:.0f} MB of tensors on the GPU'
     lines += ['', f'{result.frames_per_second:.1f} frames a second at {result.size}, without '
               f'decode and messages ({result.frames} frames)', memory]
+    if result.input_size:
+        lines.append(f'networks see frames resized to fit into {result.input_size}')
     lines += [f'{spec} in {mode}' for spec, mode in result.modes.items()]
     spin = f' that spin {machine.spins} turns' if machine.spins else ''
     lines.append(f'{machine.device}, {machine.cores} cores, {machine.threads} threads{spin}, '

@@ -25,10 +25,14 @@ class EomtNetwork(nn.Module):
     the grid follows the image. Sides must be multiples of `patch`.
     """
 
-    def __init__(self, model: Any) -> None:
-        """Take over a model; raises ValueError where its attention masks are random."""
+    def __init__(self, model: Any, *, spreads: bool = False) -> None:
+        """Take over a model; raises ValueError where its attention masks are random.
+
+        It spreads its position table over an image where images filled the square in training.
+        """
         super().__init__()
         self.model = model
+        self.spreads = spreads
         self.patch = int(model.config.patch_size)
         self.plain_layers = model.num_hidden_layers - model.config.num_blocks
         self.is_video = hasattr(model, 'query_updater')
@@ -73,15 +77,16 @@ class EomtNetwork(nn.Module):
         """Return the (1, rows x columns, channels) position table of a grid.
 
         An image that is padded to a square in training has its patches at the top left: there a
-        smaller grid finds its positions. A larger one interpolates, as DINOv2 does.
+        smaller grid finds its positions. A larger one interpolates, as DINOv2 does; so does any
+        where the image fills the square in training.
         """
         if grid in self._tables:
             return self._tables[grid]
         weight = self.model.embeddings.position_embeddings.weight
         rows, columns = self.model.grid_size
         table = weight.view(1, rows, columns, -1).permute(0, 3, 1, 2)
-        if grid[0] > rows or grid[1] > columns:
-            size = max(grid[0], rows), max(grid[1], columns)
+        size = grid if self.spreads else (max(grid[0], rows), max(grid[1], columns))
+        if size != (rows, columns):
             table = functional.interpolate(table.float(), size=size, mode='bicubic',
                                            antialias=True).to(weight.dtype)
         table = table[..., :grid[0], :grid[1]].flatten(2).transpose(1, 2).contiguous()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import logging
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ class Kind:
     null_class: bool = True  # queries: softmax with a null class, else sigmoids
     all_things: bool = False  # finds nothing that is not countable
     is_eomt: bool = False
+    is_square: bool = False  # sees squares, whatever the image's proportions
 
 
 KINDS = {
@@ -50,7 +51,7 @@ KINDS = {
     'upernet': Kind('UperNetForSemanticSegmentation', 'SegformerImageProcessor',
                     has_queries=False),
     'rf_detr': Kind('RfDetrForInstanceSegmentation', 'RfDetrImageProcessor',
-                    null_class=False, all_things=True),
+                    null_class=False, all_things=True, is_square=True),
     'maskformer': Kind('MaskFormerForInstanceSegmentation', 'MaskFormerImageProcessor'),
     'mask2former': Kind('Mask2FormerForUniversalSegmentation', 'Mask2FormerImageProcessor'),
     'oneformer': Kind('OneFormerForUniversalSegmentation', 'OneFormerImageProcessor'),
@@ -76,7 +77,8 @@ def build(name: str, folder: Path, content: ModelFolder, options: ModelOptions) 
         network = _network(kind, settings, tensors, options.weights or spec)
         return _model(_Parts(
             spec=spec, kind=kind, network=network, sha256=content.sha256, classes=classes,
-            preparation=_preparation(kind, content, settings, spec)), folder, options)
+            preparation=_preparation(kind, content, settings, spec, options.input_size)),
+            folder, options)
     except ModelError:
         raise
     except (AttributeError, ImportError, KeyError, OSError, RuntimeError, TypeError, ValueError
@@ -101,11 +103,11 @@ def _model(parts: _Parts, folder: Path, options: ModelOptions) -> Model:
     if not parts.kind.has_queries:
         return SemanticModel(parts, options)
     if parts.kind.network.startswith('Videomt'):
-        return VideoModel(parts, options, EomtNetwork(parts.network))
-    if parts.preparation.window:
-        return WindowModel(parts, options, EomtNetwork(parts.network))
+        return VideoModel(parts, options, EomtNetwork(parts.network, spreads=True))
     if parts.kind.is_eomt:
-        return QueryModel(parts, options, EomtNetwork(parts.network))
+        make = WindowModel if parts.preparation.window else QueryModel
+        return make(parts, options, EomtNetwork(
+            parts.network, spreads=not parts.preparation.leaves_room))
     if parts.kind.network.startswith('OneFormer'):
         return OneFormerModel(parts, options, _OneFormer(parts.network), _task_tokens(folder))
     return QueryModel(parts, options, _ByName(parts.network))
@@ -149,8 +151,9 @@ def _network(kind: Kind, settings: Any, tensors: Mapping[str, torch.Tensor], nam
     return network
 
 
-def _preparation(kind: Kind, content: ModelFolder, settings: Any, spec: str) -> Preparation:
-    """Return how images are made into pixels."""
+def _preparation(kind: Kind, content: ModelFolder, settings: Any, spec: str,
+                 input_size: tuple[int, int] | None) -> Preparation:
+    """Return how images are made into pixels, of an input (width, height) if one is wanted."""
     steps = _setting(
         content, ('preprocessor_config.json', 'video_preprocessor_config.json',
                   'processor_config.json'), spec)
@@ -159,9 +162,27 @@ def _preparation(kind: Kind, content: ModelFolder, settings: Any, spec: str) -> 
     # OneFormer's would fetch the names of the classes, which the config has
     steps.pop('class_info_file', None)
     processor = getattr(transformers, kind.processor).from_dict(steps)
-    return read_preparation(
+    published = read_preparation(
         processor, patch=settings.patch_size if kind.is_eomt else 1,
         pads_pixels=kind.is_eomt, rounds=kind.network != 'RfDetrForInstanceSegmentation')
+    if input_size is None:
+        return published
+    if not kind.is_square:
+        return published.fitting(input_size)
+    backbone = settings.backbone_config
+    return _square(published, input_size, spec=spec,
+                   step=backbone.patch_size * backbone.num_windows)
+
+
+def _square(published: Preparation, input_size: tuple[int, int], *, spec: str, step: int
+            ) -> Preparation:
+    """Return a preparation of another square side; raises ModelError."""
+    width, height = input_size
+    if width != height or width % step:
+        side = max(round(min(width, height) / step), 1) * step
+        raise ModelError(f'model.input_size is {width}x{height}, but {spec} sees squares: '
+                         f'expected sides that are multiples of {step}, such as {side}x{side}')
+    return replace(published, shape=(height, width))
 
 
 class _HubModel:
@@ -290,7 +311,8 @@ def _tasks(spec: str, parts: _Parts) -> frozenset[Task]:
     """Return what can be answered: without things nothing can be counted."""
     if parts.kind.all_things:
         return frozenset({Task.INSTANCE})
-    if parts.preparation.window:  # trained for classes alone: a query is all objects of its class
+    # trained for classes alone: a query is all objects of its class
+    if parts.preparation.for_windows:
         return frozenset({Task.SEMANTIC})
     if parts.classes.label_set.things:
         return ALL_TASKS

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import math
 from typing import Any
 
@@ -46,10 +46,24 @@ class Preparation:
     scale: float  # of a byte
     mean: tuple[float, ...]  # of scaled values
     std: tuple[float, ...]
-    window: int | None = None  # side of square windows that slide over the resized image
+    resizes: bool = True  # else an image keeps its size
+    for_windows: bool = False  # published for square windows that slide over the resized image
+    window: int | None = None  # side of the windows; none where the image is seen whole
+
+    @property
+    def leaves_room(self) -> bool:
+        """Return whether images are published to lie at the top left of a padded square."""
+        return not self.for_windows and self.shape is None
+
+    def fitting(self, input_size: tuple[int, int]) -> Preparation:
+        """Return the preparation that fits images whole into a (width, height), or turned."""
+        return replace(self, resizes=True, shape=None, window=None, pad_to=None,
+                       edges=(min(input_size), max(input_size)))
 
     def size_of(self, height: int, width: int) -> tuple[int, int]:
         """Return (rows, columns) of a height x width image after the resize."""
+        if not self.resizes:
+            return height, width
         size = self.shape or get_size_with_aspect_ratio((height, width), *self.edges)
         rows, columns = (max(1, math.ceil(side / self.divisor)) * self.divisor for side in size)
         return rows, columns
@@ -110,7 +124,7 @@ def read_preparation(processor: Any, *, patch: int = 1, pads_pixels: bool = Fals
     window = edges[0] if getattr(processor, 'do_split_image', False) and not edges[1] else None
     return Preparation(
         shape=shape, edges=edges, patch=patch, pads_pixels=pads_pixels, rounds=rounds,
-        window=window or None,
+        resizes=processor.do_resize, window=window or None, for_windows=bool(window),
         divisor=getattr(processor, 'size_divisor', None) or 1,
         pad_to=_pad_size(processor), resample=int(processor.resample),
         scale=float(processor.rescale_factor) if processor.do_rescale else 1.0,

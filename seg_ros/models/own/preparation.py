@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 import torch
 from torch.nn import functional
 
+from seg_ros.models.contract import fit
 from seg_ros.models.own.description import Input
 
 _TYPES = {'float32': torch.float32, 'float16': torch.float16}
@@ -35,10 +36,16 @@ class Prepared:
         return self.shown != tuple(self.pixels.shape[2:])
 
 
-def prepare(image: NDArray[np.uint8], how: Input, device: torch.device) -> Prepared:
-    """Return the input for an (H, W, 3) uint8 RGB image."""
+def prepare(image: NDArray[np.uint8], how: Input, device: torch.device,
+            into: tuple[int, int] | None = None) -> Prepared:
+    """Return the input for an (H, W, 3) uint8 RGB image.
+
+    Where any size is allowed the image is resized to fit `into` a width and height first.
+    """
     height, width = image.shape[:2]
-    shown, size = sizes(how, height=height, width=width)
+    rows, columns = fit(height=height, width=width, into=into) \
+        if into and how.size is None else (height, width)
+    shown, size = sizes(how, height=rows, width=columns)
     x = torch.from_numpy(np.array(image, order='C')).to(device).permute(2, 0, 1)[None].float()
     if how.colours == 'bgr':
         x = x.flip(1)
