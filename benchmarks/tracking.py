@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from itertools import count, product
 import json
@@ -19,9 +19,8 @@ from trackers import ByteTrackTracker
 
 from benchmarks.track_scenes import LABEL_SET, Moment, scripted_scenes, street_scenes
 from seg_ros.core.config import TrackingConfig
-from seg_ros.core.panoptic import keep_instances
 from seg_ros.core.tracking import MaskTracker
-from seg_ros.core.tracking_metrics import IdentityMetrics
+from seg_ros.core.tracking_metrics import IdentityMetrics, overlap
 from seg_ros.core.types import Segmentation
 from seg_ros.models import load_model
 from seg_ros.models.contract import Model, ModelOptions
@@ -31,23 +30,50 @@ MIN_AREA = 100  # pixels; smaller true instances are not counted, nor what is pr
 GRID = tuple(product((0.05, 0.1, 0.2, 0.3), (0.5, 0.6), (30, 60)))
 """ByteTrack's least IoU, its line between high and low scores, frames of 30 Hz it remembers."""
 
-Update = Callable[[Moment, Segmentation], Segmentation]
+Update = Callable[[Moment, Segmentation], NDArray[np.int64]]
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """What every tracker is shown of a frame, and how what it says of it is judged."""
+
+    moment: Moment
+    segmentation: Segmentation
+    truth_ids: NDArray[np.int64]  # (T,) of the truths that count
+    counts: NDArray[np.bool_]  # (N,) whether the instance counts
+    iou: NDArray[np.float64]  # (T, N) of masks
+
+    @staticmethod
+    def of(moment: Moment, segmentation: Segmentation) -> Shown:
+        """Leave out what is smaller than MIN_AREA or lies, by half, on true objects that are."""
+        truth = moment.truth
+        shared = overlap(truth.instance_map, segmentation.instance_map,
+                         rows=len(truth.instances) + 1, columns=len(segmentation.instances) + 1)
+        truth_areas, areas = shared.sum(axis=1)[1:], shared.sum(axis=0)[1:]
+        shared = shared[1:, 1:]
+        large = truth_areas >= MIN_AREA
+        counts = (areas >= MIN_AREA) & (shared[~large].sum(axis=0) < 0.5 * areas)
+        iou = shared / (truth_areas[:, None] + areas[None] - shared)
+        return Shown(moment, segmentation, truth.instances.track_ids[large], counts, iou[large])
 
 
 class Ours:
-    """Our tracker, as the node runs it."""
+    """Our tracker, as the node runs it; also without the image, for what colours bring."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, colours: bool = True) -> None:
         """Start without tracks."""
         self._tracker = MaskTracker(TrackingConfig(enabled=True), LABEL_SET)
+        self._colours = colours
 
-    def __call__(self, moment: Moment, segmentation: Segmentation) -> Segmentation:
-        """Return the segmentation with track ids."""
-        return self._tracker.update(segmentation, stamp=moment.stamp, image=moment.image)
+    def __call__(self, moment: Moment, segmentation: Segmentation) -> NDArray[np.int64]:
+        """Return the (N,) track ids."""
+        return self._tracker.update(
+            segmentation, stamp=moment.stamp,
+            image=moment.image if self._colours else None).instances.track_ids
 
 
 class ByteTrack:
-    """ByteTrack of `trackers` by boxes and true time, its ids painted on the same masks."""
+    """ByteTrack of `trackers` by boxes and true time, its ids on the same masks."""
 
     def __init__(self, *, iou: float, high: float, buffer: int) -> None:
         """Start without tracks; an instance counts from the first frame on."""
@@ -58,8 +84,8 @@ class ByteTrack:
         self._ids: dict[tuple[int, int], int] = {}  # start over, its id -> ours
         self._starts, self._free = 0, count(1)
 
-    def __call__(self, moment: Moment, segmentation: Segmentation) -> Segmentation:
-        """Return the segmentation with track ids; what it leaves unnamed is left out."""
+    def __call__(self, moment: Moment, segmentation: Segmentation) -> NDArray[np.int64]:
+        """Return the (N,) track ids, 0 for what it leaves unnamed."""
         if moment.stamp <= self._stamp:  # it has no word for a bag that loops: start over
             self._tracker, self._starts = self._make(), self._starts + 1
         self._stamp = moment.stamp
@@ -72,7 +98,7 @@ class ByteTrack:
         for row, number in zip(found.data.get('row', ()), found.tracker_id, strict=True):
             if number >= 0:
                 ids[int(row)] = self._named(int(number))
-        return _with_ids(segmentation, ids)
+        return ids
 
     def _named(self, number: int) -> int:
         key = (self._starts, number)
@@ -81,47 +107,18 @@ class ByteTrack:
         return self._ids[key]
 
 
-def _with_ids(segmentation: Segmentation, ids: NDArray[np.int64]) -> Segmentation:
-    """Return the segmentation with ids (N,); instances with 0 are left out."""
-    kept = keep_instances(segmentation, ids > 0)
-    return replace(kept, instances=replace(kept.instances, track_ids=ids[ids > 0]))
-
-
-def score(runs: Sequence[Sequence[Moment]], make: Callable[[], Update],
-          see: Callable[[Moment], Segmentation]) -> dict[str, Any]:
-    """Return the scores of a tracker over the runs of a scene; see gives what it is shown."""
+def score(runs: Sequence[Sequence[Shown]], make: Callable[[], Update]) -> dict[str, Any]:
+    """Return the scores of a tracker over the runs of a scene."""
     metrics = IdentityMetrics()
-    for number, moments in enumerate(runs):
-        track = make()
-        for moment in moments:
-            tracked = track(moment, see(moment))
-            counted = keep_instances(moment.truth, _areas(moment.truth) >= MIN_AREA)
-            metrics.update(_apart(counted, number),
-                           _apart(_judged(tracked, moment.truth), number))
+    for number, frames in enumerate(runs):
+        track, offset = make(), number * 1_000_000  # no two runs share an identity
+        for frame in frames:
+            ids = track(frame.moment, frame.segmentation)
+            kept = frame.counts & (ids > 0)
+            metrics.add(truths=frame.truth_ids + offset, predictions=ids[kept] + offset,
+                        iou=frame.iou[:, kept])
     scores = metrics.scores()
     return asdict(scores) | {'switches_per_1000': scores.switches_per_1000}
-
-
-def _judged(prediction: Segmentation, truth: Segmentation) -> Segmentation:
-    """Leave out what is smaller than MIN_AREA or lies, by half, on true objects that are."""
-    small = np.concatenate(([False], _areas(truth) < MIN_AREA))
-    on_small = np.bincount(prediction.instance_map.ravel(), small[truth.instance_map].ravel(),
-                           minlength=len(prediction.instances) + 1)[1:]
-    areas = _areas(prediction)
-    return keep_instances(prediction, (areas >= MIN_AREA) & (on_small < 0.5 * areas))
-
-
-def _areas(segmentation: Segmentation) -> NDArray[np.intp]:
-    """Return the (N,) pixels of the instances."""
-    return np.bincount(segmentation.instance_map.ravel(),
-                       minlength=len(segmentation.instances) + 1)[1:]
-
-
-def _apart(segmentation: Segmentation, run: int) -> Segmentation:
-    """Return the segmentation with ids that no other run has."""
-    instances = segmentation.instances
-    return replace(segmentation, instances=replace(
-        instances, track_ids=instances.track_ids + run * 1_000_000))
 
 
 def true_map(moment: Moment) -> Segmentation:
@@ -156,11 +153,12 @@ def compare(scenes: Iterable[tuple[str, Callable[[], list[list[Moment]]]]],
     """Return scene -> scores of ours and of ByteTrack, at the best of GRID by HOTA."""
     results: dict[str, Any] = {}
     for name, make_runs in tqdm(list(scenes), desc=title, unit='scene'):
-        runs = make_runs()
-        rivals = [score(runs, lambda i=iou, h=high, b=buffer: ByteTrack(iou=i, high=h, buffer=b),
-                        see) for iou, high, buffer in _grid(see)]
+        runs = [[Shown.of(moment, see(moment)) for moment in run] for run in make_runs()]
+        rivals = [score(runs, lambda i=iou, h=high, b=buffer: ByteTrack(iou=i, high=h, buffer=b))
+                  for iou, high, buffer in tqdm(_grid(see), desc=name, leave=False)]
         results[name] = {
-            'ours': score(runs, Ours, see),
+            'ours': score(runs, Ours),
+            'masks': score(runs, lambda: Ours(colours=False)),
             'bytetrack': max(rivals, key=lambda row: (row['hota'], -row['id_switches']))}
     return results
 
@@ -174,12 +172,21 @@ def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--json', type=Path, default=ROOT / 'reports' / 'tracking.json')
+    parser.add_argument('--only', choices=('true maps', 'street_tiny'),
+                        help='measure anew on these and keep the rest of the report')
     arguments = parser.parse_args()
     streets, scripted = street_scenes(), scripted_scenes()
-    deployed = Deployed(load_model('street_tiny', ModelOptions()))
-    report = {
-        'true maps': compare((streets | scripted).items(), true_map, title='true maps'),
-        'street_tiny': compare(streets.items(), deployed, title='street_tiny')}
+    report = json.loads(arguments.json.read_text()) if arguments.only else {}
+    if arguments.only != 'street_tiny':
+        report['true maps'] = compare((streets | scripted).items(), true_map, title='true maps')
+    if arguments.only != 'true maps':
+        deployed = Deployed(load_model('street_tiny', ModelOptions()))
+        report['street_tiny'] = compare(streets.items(), deployed, title='street_tiny')
+    _print(report)
+    arguments.json.write_text(json.dumps(report, indent=1) + '\n')
+
+
+def _print(report: Mapping[str, Any]) -> None:
     for source, scenes in report.items():
         print(f'\n{source:<32}{"HOTA":>14}{"IDF1":>16}{"switches":>12}   (ours, ByteTrack)')
         for name, row in scenes.items():
@@ -187,7 +194,6 @@ def main() -> None:
             print(f'{name:<32}{ours["hota"]:>8.3f}{rival["hota"]:>7.3f}{ours["idf1"]:>8.3f}'
                   f'{rival["idf1"]:>7.3f}{ours["id_switches"]:>7}{rival["id_switches"]:>6} in '
                   f'{ours["object_frames"]}')
-    arguments.json.write_text(json.dumps(report, indent=1) + '\n')
 
 
 if __name__ == '__main__':

@@ -66,9 +66,15 @@ class IdentityMetrics:
         shared = overlap(truth.instance_map, prediction.instance_map,
                          rows=len(truth.instances) + 1, columns=len(prediction.instances) + 1)
         union = shared.sum(axis=1)[1:, None] + shared.sum(axis=0)[None, 1:] - shared[1:, 1:]
+        self.add(truths=truth.instances.ids, predictions=prediction.instances.ids,
+                 iou=shared[1:, 1:] / np.maximum(union, 1))
+
+    def add(self, *, truths: NDArray[np.int64], predictions: NDArray[np.int64], iou: Floats
+            ) -> None:
+        """Add a frame by its identities (T,) and (P,) and the IoU (T, P) of their masks."""
         self._frames.append(_FrameOverlap(
-            truths=_indices(self._truths, truth), iou=shared[1:, 1:] / np.maximum(union, 1),
-            predictions=_indices(self._predictions, prediction)))
+            truths=_indices(self._truths, truths), iou=iou,
+            predictions=_indices(self._predictions, predictions)))
 
     def scores(self) -> IdentityScores:
         """Return the scores of all frames so far."""
@@ -146,10 +152,9 @@ class IdentityMetrics:
         return truths, predictions
 
 
-def _indices(known: dict[int, int], segmentation: Segmentation) -> Rows:
-    """Return (N,) the index of each instance's identity; new ones are added to the known."""
-    return np.array([known.setdefault(int(i), len(known)) for i in segmentation.instances.ids],
-                    np.intp)
+def _indices(known: dict[int, int], ids: NDArray[np.int64]) -> Rows:
+    """Return (N,) the index of each identity; new ones are added to the known."""
+    return np.array([known.setdefault(i, len(known)) for i in ids.tolist()], np.intp)
 
 
 def overlap(left: NDArray[np.int32], right: NDArray[np.int32], *, rows: int, columns: int
