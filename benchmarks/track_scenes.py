@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from seg_ros.core.labels import LabelSet
+from seg_ros.core.tracking_metrics import Reappearances
 from seg_ros.core.types import Segmentation, segmentation_from_ids
 from seg_ros.sim import CLASS_NAMES, Street, THINGS
 
@@ -96,22 +97,15 @@ def _looped(frames: Sequence[_Seen]) -> list[Moment]:
 
 def _named(frames: Sequence[_Seen], *, max_lost_s: float = 1.0) -> list[Moment]:
     """Name the objects; one that was out of view for longer than max_lost_s is another."""
-    seen: dict[int, tuple[int, float]] = {}  # object -> identity, seconds
-    moments, used = [], 0
+    reappearances, moments = Reappearances(max_gap_s=max_lost_s), []
     for frame in frames:
         ids, areas = np.unique(frame.ids, return_counts=True)
-        shown = np.where(np.isin(frame.ids, ids[areas >= IN_VIEW]), frame.ids, 0)
-        truth = segmentation_from_ids(frame.class_map, shown)
-        names = []
-        for number in ids[(areas >= IN_VIEW) & (ids > 0)].tolist():
-            identity, last_s = seen.get(number, (0, -np.inf))
-            if frame.time_s - last_s > max_lost_s + 1e-9:
-                used += 1
-                identity = used
-            seen[number] = identity, frame.time_s
-            names.append(identity)
+        in_view = ids[(areas >= IN_VIEW) & (ids > 0)]
+        truth = segmentation_from_ids(frame.class_map, np.where(
+            np.isin(frame.ids, in_view), frame.ids, 0))
+        names = reappearances.names(in_view, time_s=frame.time_s)
         moments.append(Moment(stamp=round(1e9 * frame.time_s), image=frame.image, key=frame.key,
-                              truth=_with_ids(truth, np.array(names, np.int64))))
+                              truth=_with_ids(truth, names)))
     return moments
 
 

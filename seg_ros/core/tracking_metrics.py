@@ -49,6 +49,32 @@ class _FrameOverlap:
     iou: Floats  # (T, P)
 
 
+class Reappearances:
+    """Gives objects that come back after a long time out of view a new identity.
+
+    Nobody can know them again by looking: an object that was out of view for longer than
+    max_gap_s is another one.
+    """
+
+    def __init__(self, *, max_gap_s: float = float('inf')) -> None:
+        """Start without objects."""
+        self._max_gap_s = max_gap_s + _EPSILON
+        self._seen: dict[int, tuple[int, float]] = {}  # object -> identity, seconds
+        self._used = 0
+
+    def names(self, objects: NDArray[np.integer], *, time_s: float) -> NDArray[np.int64]:
+        """Return (N,) identities, from 1, of the (N,) objects in view at a time."""
+        return np.array([self._name(i, time_s) for i in objects.tolist()], np.int64)
+
+    def _name(self, number: int, time_s: float) -> int:
+        identity, last_s = self._seen.get(number, (0, -np.inf))
+        if time_s - last_s > self._max_gap_s or not identity:
+            self._used += 1
+            identity = self._used
+        self._seen[number] = identity, time_s
+        return identity
+
+
 class IdentityMetrics:
     """Gathers frames and scores their ids as TrackEval does, with mask IoU as similarity.
 

@@ -139,6 +139,8 @@ def _add_evaluate_video(parser: ArgumentParser) -> None:
                        'of KITTI-STEP (R class, G * 256 + B object)')
     video.add_argument('--min-area', type=int, metavar='N', help='leave out true objects where '
                        'they have fewer pixels')
+    video.add_argument('--max-gap-s', type=float, metavar='S', help='an object that was out of '
+                       'view for longer is another one when it comes back; without it, never')
     video.add_argument('--tracker-alone', action='store_true', help='give the tracker the true '
                        "maps instead of a model's")
 
@@ -195,7 +197,8 @@ def _run_evaluate(options: Namespace) -> int:
     if options.video:
         return import_module('seg_ros.tools.evaluate_video').run(options)
     of_video = {'--rate-hz': options.rate_hz, '--truth': options.truth,
-                '--min-area': options.min_area, '--tracker-alone': options.tracker_alone or None}
+                '--min-area': options.min_area, '--max-gap-s': options.max_gap_s,
+                '--tracker-alone': options.tracker_alone or None}
     lonely = [name for name, value in of_video.items() if value is not None]
     if lonely:
         raise ValueError(f'{lonely[0]} is for images in order, expected --video with it')

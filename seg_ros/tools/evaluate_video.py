@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import count
 import json
 import math
@@ -25,6 +25,7 @@ from seg_ros.core.tracking import make_tracker
 from seg_ros.core.tracking_metrics import (
     IdentityMetrics,
     IdentityScores,
+    Reappearances,
     SegmentationTrackingQuality,
     VideoPanopticQuality,
 )
@@ -114,8 +115,9 @@ class TruthReader:
     label_set: LabelSet
     ignore_ids: frozenset[int] = frozenset()
     min_area: int = 0  # pixels; smaller instances are void
+    reappearances: Reappearances = field(default_factory=Reappearances)
 
-    def read(self, pair: Pair) -> tuple[NDArray[np.uint8], Segmentation]:
+    def read(self, pair: Pair, *, time_s: float) -> tuple[NDArray[np.uint8], Segmentation]:
         """Return the (H, W, 3) RGB image and its truth with identities as track ids."""
         image = read_image(pair.image)
         class_map, ids = read_truth(pair.labels, self.format_name)
@@ -124,17 +126,20 @@ class TruthReader:
                 f'image {str(pair.image)!r} is {image.shape[1]}x{image.shape[0]}, its truth is '
                 f'{class_map.shape[1]}x{class_map.shape[0]}, expected one size'
             )
-        return image, self._truth(class_map, ids)
+        return image, self._truth(class_map, ids, time_s=time_s)
 
-    def _truth(self, class_map: NDArray[np.uint8], ids: NDArray[np.int32]) -> Segmentation:
+    def _truth(self, class_map: NDArray[np.uint8], ids: NDArray[np.int32], *, time_s: float
+               ) -> Segmentation:
         """Return the truth; what is not counted is void, what is stuff for the model has no id."""
         void = (class_map >= len(self.label_set)) | np.isin(class_map, list(self.ignore_ids))
         found, rows, areas = np.unique(ids, return_inverse=True, return_counts=True)
+        # before anything is left out: what is small is in view
+        identities = np.where(found > 0, self.reappearances.names(found, time_s=time_s), 0)
         small = (found > 0) & (areas < self.min_area)
         void |= small[rows].reshape(ids.shape)
         ids = np.where(void | ~self.label_set.is_thing()[class_map], 0, ids)
         truth = segmentation_from_ids(np.where(void, VOID, class_map).astype(np.uint8), ids)
-        names = np.unique(ids[ids > 0]).astype(np.int64)
+        names = identities[np.isin(found, ids[ids > 0])]
         return replace(truth, instances=replace(truth.instances, track_ids=names))
 
 
@@ -152,7 +157,8 @@ def run(options: Namespace) -> int:
     pipeline = None if options.tracker_alone else Pipeline(config)
     segmenter = ModelSegmenter(pipeline) if pipeline else TrueSegmenter()
     reader = TruthReader(
-        options.truth or 'grey16', segmenter.label_set, ignore_ids, options.min_area or 0
+        options.truth or 'grey16', segmenter.label_set, ignore_ids, options.min_area or 0,
+        Reappearances(max_gap_s=_gap(options.max_gap_s)),
     )
     with tqdm(pairs, unit='frame', desc=options.model if pipeline else 'tracker') as progress:
         evaluation = evaluate(
@@ -161,7 +167,8 @@ def run(options: Namespace) -> int:
     print(report(evaluation))
     print(_about(options, pipeline))
     if options.json:
-        figures = {**as_json(evaluation), 'rate_hz': rate_hz, 'tracking': asdict(config.tracking),
+        figures = {**as_json(evaluation), 'rate_hz': rate_hz,
+                   'max_gap_s': options.max_gap_s, 'tracking': asdict(config.tracking),
                    'model': options.model if pipeline else None,
                    'weights_sha256': dict(pipeline.models) if pipeline else {},
                    'device': str(pipeline.device) if pipeline else None,
@@ -179,6 +186,15 @@ def _rate(rate_hz: float | None) -> float:
             f'--rate-hz is {rate_hz:g}, expected above 0 and at most {_MAX_RATE_HZ:g}'
         )
     return rate_hz
+
+
+def _gap(max_gap_s: float | None) -> float:
+    """Return the longest gap of one identity, or raise ValueError."""
+    if max_gap_s is None:
+        return math.inf
+    if not max_gap_s >= 0:
+        raise ValueError(f'--max-gap-s is {max_gap_s:g}, expected at least 0')
+    return max_gap_s
 
 
 def in_order(name: str) -> list[tuple[int, str]]:
@@ -202,7 +218,7 @@ def evaluate(
     stq = SegmentationTrackingQuality(label_set)
     seconds = 0.0
     for index, pair in enumerate(pairs):
-        image, truth = reader.read(pair)
+        image, truth = reader.read(pair, time_s=index / rate_hz)
         stamp = round(1e9 * index / rate_hz)
         start = time.perf_counter()
         found = segmenter.segment(image, truth=truth, stamp=stamp)

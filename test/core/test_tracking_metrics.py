@@ -11,6 +11,7 @@ import pytest
 from seg_ros.core.labels import LabelSet
 from seg_ros.core.tracking_metrics import (
     IdentityMetrics,
+    Reappearances,
     SegmentationTrackingQuality,
     VideoPanopticQuality,
 )
@@ -92,6 +93,15 @@ def test_nothing_at_all_is_not_a_number():
     scores = identity([row(0)], [row(0)])
     assert math.isnan(scores.idf1) and math.isnan(scores.hota)
     assert scores.switches_per_1000 == 0.0
+
+
+def test_what_was_out_of_view_for_long_comes_back_under_another_name():
+    names = Reappearances(max_gap_s=1.0)
+    assert names.names(np.array([70, 30]), time_s=0.0).tolist() == [1, 2]
+    assert names.names(np.array([30]), time_s=1.0).tolist() == [2]
+    assert names.names(np.array([30, 70]), time_s=1.5).tolist() == [2, 3]
+    forever = Reappearances()
+    assert [forever.names(np.array([7]), time_s=t).tolist() for t in (0.0, 1e9)] == [[1], [1]]
 
 
 def stq(truths, predictions):

@@ -111,6 +111,28 @@ def test_a_track_that_is_forgotten_comes_back_as_a_switch(video):
     assert video.figures()['id_switches'] == 0
 
 
+def test_an_object_that_was_away_for_long_can_count_as_another(video):
+    frames = [scene((BOX, 1, 8)), scene(), scene(), scene((BOX, 1, 8)), scene((BOX, 1, 8))]
+    video.play(frames, frames)
+    for gap_s, switches, idf1 in (('1.5', 1, 2 / 3), ('1.4', 0, 1.0)):
+        # at 2 Hz it is away for 1.5 s, longer than the tracker remembers it
+        video.evaluate('--max-gap-s', gap_s, rate=('--rate-hz', '2'))
+        figures = video.figures()
+        assert (figures['id_switches'], figures['idf1']) == (switches, pytest.approx(idf1))
+        assert figures['max_gap_s'] == float(gap_s)
+
+
+def test_what_is_too_small_to_count_is_in_view_all_the_same(video):
+    small = [scene((BOX, 1, 8)) for _ in range(3)]
+    for classes, numbers in small:
+        classes[8:16, 10:16], numbers[8:16, 10:16] = GROUND, 0
+    frames = [scene((BOX, 1, 8)), *small, scene((BOX, 1, 8))]
+    video.play(frames, frames)
+    video.evaluate('--tracker-alone', '--min-area', '64', '--max-gap-s', '0.15')
+    figures = video.figures()
+    assert (figures['object_frames'], figures['id_switches'], figures['idf1']) == (2, 0, 1.0)
+
+
 def test_tracking_is_on_unless_it_is_turned_off(video):
     # without it ids count from 1: the ball is 2, then 1
     frames = [scene((BOX, 1, 4), (BALL, 1, 40)), scene((BALL, 1, 40))]
@@ -228,6 +250,7 @@ def test_a_bad_file_is_one_sentence_that_names_it(video, capsys, break_it, words
     (['--rate-hz', '0'], '--rate-hz is 0, expected above 0'),
     (['--rate-hz', 'nan'], '--rate-hz is nan, expected above 0'),
     ([], '--video needs --rate-hz'),
+    (['--rate-hz', '10', '--max-gap-s', '-1'], '--max-gap-s is -1, expected at least 0'),
     (['--rate-hz', '10', '--truth', 'kitti-step'], 'expected an RGB PNG'),
     (['--rate-hz', '10', '--model', 'checkerboard/overlapping'], 'instance segmentation only'),
 ])
