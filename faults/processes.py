@@ -19,6 +19,7 @@ _SEED = 17
 _CLEAN_S = 3.0
 _TRANSITIONS = (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE,
                 Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP)
+_SEGMENTS_MB = 4  # what two processes' segments may still fill after the start
 _SLOPE_NEEDS_S = 600  # of soak, before a slope says anything
 
 
@@ -180,7 +181,7 @@ def soak(bench: Bench, count: int) -> Result:
     message = robot.image(picture)
     started = time.monotonic()
     times, memory_mb, files, threads = [], [], [], []
-    shared = _shared_memory()
+    shared = _shared_memory('self', process.popen.pid)
     for number in bench.steps(30 * count, 'S1'):
         message.header = robot.header()
         message.encoding = 'yuv9' if number % 100 == 99 else 'rgb8'
@@ -207,18 +208,22 @@ def soak(bench: Bench, count: int) -> Result:
     values = robot.diagnostic_values()
     tally.add('' if max(files) - files[0] < 3 else f'files: {files[0]} to {max(files)}')
     tally.add('' if max(threads) == threads[0] else f'threads: {threads[0]} to {max(threads)}')
+    growth_mb = _shared_memory('self', process.popen.pid) - shared
+    tally.add('' if growth_mb < _SEGMENTS_MB else f'/dev/shm grows by {growth_mb:.1f} MB')
     tally.figures |= {'seconds': count, 'RSS MB': f'{memory_mb[0]:.0f} to {memory_mb[-1]:.0f}',
                       'files': files[-1], 'threads': threads[-1],
-                      '/dev/shm growth MB': round((_shared_memory() - shared) / 1e6, 1),
+                      '/dev/shm growth MB': round(growth_mb, 1),
                       'processed': int(values['processed']),
                       'rejected': int(values.get('rejected.encoding', 0))}
     return tally.result()
 
 
-def _shared_memory() -> int:
-    """Return the bytes in use of /dev/shm."""
-    usage = os.statvfs('/dev/shm')
-    return (usage.f_blocks - usage.f_bfree) * usage.f_frsize
+def _shared_memory(*numbers: int | str) -> float:
+    """Return the MB of /dev/shm that processes have mapped: nobody else's count."""
+    paths = {line.split(maxsplit=5)[5].removesuffix(' (deleted)') for number in numbers
+             for line in Path(f'/proc/{number}/maps').read_text().splitlines()
+             if '/dev/shm/' in line}
+    return sum(os.stat(path).st_blocks * 512 for path in paths if os.path.exists(path)) / 1e6
 
 
 LINES = (

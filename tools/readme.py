@@ -200,13 +200,14 @@ def _identity_row(name: str, row: dict[str, Any]) -> str:
 
 def _faults() -> str:
     """Return what the fault matrix came to."""
-    lines = ['| line | fault | tried | passed | figures | seconds |', '|---|---|---|---|---|---|']
+    lines = ['| line | fault | tried | passed | figures | seconds | load before |',
+             '|---|---|---|---|---|---|---|']
     for name, row in _report('faults').items():
         full = '' if row['count'] >= row['full_count'] \
             else f' (count {row["count"]} of {row["full_count"]})'
         figures = '; '.join(f'{key} {value}' for key, value in row['figures'].items())
         lines.append(f'| {name} | {row["fault"]} | {row["tried"]}{full} | {row["passed"]} | '
-                     f'{figures} | {row["seconds"]:.0f} |')
+                     f'{figures} | {row["seconds"]:.0f} | {row["load_before"]} |')
     return '\n'.join(lines)
 
 
