@@ -13,6 +13,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.optimize import linear_sum_assignment
 import torch
 
 from seg_ros.core.config import ModelConfig, parse_size
@@ -70,7 +71,10 @@ def choose(spec: str, load: Load, *, device: torch.device, config: ModelConfig
             _logger.warning(f'{spec} has no precision or compiler to choose, it runs as it is')
         return plain, Agreement(Acceleration())
     frames = check_frames(config.frame_size)
-    truth = _answers(plain, frames)
+    try:
+        truth = _answers(plain, frames)
+    except RuntimeError as error:
+        raise ModelError(f'{spec} cannot run on {device}: {_cause(error)}') from error
     try:
         return _trusted(spec, load, wanted, frames=frames, truth=truth, config=config)
     except ModelError as error:
@@ -86,13 +90,12 @@ def choose(spec: str, load: Load, *, device: torch.device, config: ModelConfig
 def _trusted(spec: str, load: Load, wanted: Acceleration, *, frames: Sequence[NDArray[np.uint8]],
              truth: _Answers, config: ModelConfig) -> tuple[Model, Agreement]:
     """Load a mode and hold it against the truth; raises ModelError where it may not run."""
-    model = load(wanted)
     try:
+        model = load(wanted)
         answers = _answers(model, frames)
-    # an operator that this precision lacks on this device, or numbers beyond its range
+    # an operator that this precision lacks on this device, numbers beyond its range, no memory
     except (RuntimeError, ModelError) as error:
-        cause = (str(error).strip().splitlines() or [''])[0][:200]
-        raise ModelError(f'{spec} cannot run in {wanted}: {cause}; '
+        raise ModelError(f'{spec} cannot run in {wanted}: {_cause(error)}; '
                          'set model.precision to fp32') from error
     share = min(map(equal_share, truth.segmentations, answers.segmentations))
     network = network_of(model)
@@ -106,6 +109,11 @@ def _trusted(spec: str, load: Load, wanted: Acceleration, *, frames: Sequence[ND
         raise ModelError(f'{spec} in {wanted} is {agreement.speed:.2f} times as fast as in fp32')
     _logger.info(f'{spec} in {agreement}')
     return model, agreement
+
+
+def _cause(error: Exception) -> str:
+    """Return the first line of what an error says, short."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def _answers(model: Model, frames: Sequence[NDArray[np.uint8]]) -> _Answers:
@@ -123,15 +131,17 @@ def _answers(model: Model, frames: Sequence[NDArray[np.uint8]]) -> _Answers:
 def equal_share(reference: Segmentation, other: Segmentation) -> float:
     """Return the share of pixels with the same class and the same instance.
 
-    Instances are the same where they share most of the other's pixels: their numbers follow the
-    scores, which may swap in another precision.
+    Which instance is which is chosen so that most pixels agree, one for one: their numbers follow
+    the scores, which may swap in another precision.
     """
     values = len(reference.instances) + 1, len(other.instances) + 1
     joint = np.bincount(
         (reference.instance_map * values[1] + other.instance_map).ravel(),
         minlength=values[0] * values[1]).reshape(values)
-    partner = np.zeros(values[1], np.int32)
-    partner[1:] = joint[:, 1:].argmax(axis=0)
+    partner = np.full(values[1], -1)  # of no instance: one more than the other has
+    partner[0] = 0
+    rows, columns = linear_sum_assignment(joint[1:, 1:], maximize=True)
+    partner[columns + 1] = rows + 1
     same = (reference.class_map == other.class_map) \
         & (reference.instance_map == partner[other.instance_map])
     return float(same.mean())

@@ -14,7 +14,7 @@ _INSTANCE = frozenset({Task.INSTANCE})
 MODELS = (
     ModelInfo(spec='huggingface/tue-mps/coco_panoptic_eomt_large_640', tasks=ALL_TASKS,
               parameters=316_000_000, license='MIT',
-              summary='EoMT-L: one ViT, COCO panoptic; also _base_640, _large_1280 and more'),
+              summary='EoMT-L: one ViT, COCO panoptic; also _base_640_2x, _large_1280 and more'),
     ModelInfo(spec='huggingface/Roboflow/rf-detr-seg-medium', tasks=_INSTANCE,
               parameters=35_700_000, license='Apache-2.0',
               summary='RF-DETR-Seg: fast instances, COCO'),

@@ -27,6 +27,7 @@ from seg_ros.models.postprocess import require_finite
 CANDIDATES = 100
 """Instance: so many pairs of query and class are looked at, the best first."""
 
+_NO_MASK = 1e-30  # probability x mask: float32 has no digits for what is much smaller
 _TILE = 8  # cells of a mask along each axis that are judged together
 _RIVALS = 4  # masks of a tile that may share it out
 _SLACK = 1e-5  # of a logit: more than interpolation can round
@@ -394,6 +395,15 @@ def _all_void(grid: Grid, contract: QueryContract, options: ModelOptions) -> Seg
         confidence=np.zeros(grid.size, np.uint8) if options.confidence else None)
 
 
+def best_classes(sums: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the largest of (C, ...) sums of classes, and its class, void where no mask says any.
+
+    Far from every mask all sums are zero or its rounding, and any class would be a guess.
+    """
+    best, class_ids = sums.max(dim=0)
+    return best, class_ids.to(torch.uint8).masked_fill_(best < _NO_MASK, VOID)
+
+
 def _semantic(queries: Queries, grid: Grid, contract: QueryContract, options: ModelOptions
               ) -> Segmentation:
     """Give each pixel the class with the largest sum of probability x mask over the queries."""
@@ -403,8 +413,8 @@ def _semantic(queries: Queries, grid: Grid, contract: QueryContract, options: Mo
     for strip in strips(grid, sum(shares.shape)):
         seen = strip.resize(masks).sigmoid_().flatten(1)
         sums = shares @ seen
-        best, class_ids = sums.max(dim=0)
-        classes.append(class_ids.to(torch.uint8).view(strip.size))
+        best, class_ids = best_classes(sums)
+        classes.append(class_ids.view(strip.size))
         if options.confidence:
             confidences.append((best / sums.sum(dim=0).clamp(min=1e-12)).view(strip.size))
     class_map = torch.cat(classes)

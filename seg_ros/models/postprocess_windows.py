@@ -12,7 +12,14 @@ import torch
 from seg_ros.core.types import Segmentation, segmentation_from_map
 from seg_ros.models.contract import ModelOptions
 from seg_ros.models.postprocess import require_finite
-from seg_ros.models.postprocess_queries import Axis, Grid, make_axis, QueryContract, strips
+from seg_ros.models.postprocess_queries import (
+    Axis,
+    best_classes,
+    Grid,
+    make_axis,
+    QueryContract,
+    strips,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +52,8 @@ def label_windows(windows: Windows, *, size: tuple[int, int], contract: QueryCon
         windows, size = windows.transposed(), (size[1], size[0])
     classes, confidences = [], []
     for values in _strips_of_sums(windows, size, contract):
-        best, class_ids = values.max(dim=0)
-        classes.append(class_ids.to(torch.uint8))
+        best, class_ids = best_classes(values)
+        classes.append(class_ids)
         if options.confidence:
             share = best / values.sum(dim=0).clamp(min=1e-12)
             confidences.append((255 * share).round_().to(torch.uint8))

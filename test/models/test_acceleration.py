@@ -116,6 +116,9 @@ def test_numbers_of_instances_may_swap_but_pixels_may_not():
     assert equal_share(left, segmentation_of(classes, [[2, 2, 1, 0]], (3, 3), (0.9, 0.8))) == 1.0
     assert equal_share(left, segmentation_of(classes, [[1, 2, 2, 0]], (3, 3), (0.9, 0.8))) == 0.75
     assert equal_share(left, segmentation_of(classes, [[0, 0, 1, 0]], (3,), (0.9,))) == 0.5
+    # a number more than once, and an object where there is none
+    assert equal_share(left, segmentation_of(classes, [[1, 2, 3, 0]], (3,) * 3, (1,) * 3)) == 0.75
+    assert equal_share(left, segmentation_of(classes, [[1, 1, 2, 3]], (3,) * 3, (1,) * 3)) == 0.75
     assert equal_share(left, segmentation_of([[3, 3, 3, 1]], [[1, 1, 2, 0]], (3, 3), (1, 1))) \
         == 0.75
 
@@ -181,6 +184,22 @@ def test_a_mode_that_cannot_run_is_one_sentence(monkeypatch):
     monkeypatch.setattr(Small, 'forward', lambda self, x: torch.linalg.inv(x.half()))
     with pytest.raises(ModelError, match='^net cannot run in fp16: .*; set model.precision'):
         chosen(wrong_rows=1, precision='fp16')
+
+
+@pytest.mark.parametrize('mode', ['bf16', 'fp32'])
+def test_no_memory_at_configure_is_one_sentence(monkeypatch, mode):
+    def load(wanted: Acceleration) -> Rounding:
+        model = Rounding(ModelOptions(acceleration=wanted), wrong_rows=0)
+        if wanted.precision == mode == 'bf16':
+            raise torch.OutOfMemoryError('no memory\nand a long story')
+        return model
+    if mode == 'fp32':
+        monkeypatch.setattr(Rounding, 'predict', lambda self, images: torch.linalg.inv(
+            torch.zeros(2, 3)))
+    with pytest.raises(ModelError, match='^net cannot run [io]n .*') as told:
+        choose('net', load, device=CPU, config=replace(
+            ModelConfig(frame_size='50x100'), precision='bf16'))
+    assert '\n' not in str(told.value)
 
 
 def test_a_model_without_an_accelerated_network_runs_as_it_is_and_says_so(caplog):

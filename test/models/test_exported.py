@@ -237,6 +237,8 @@ def test_masks_of_the_whole_input_are_settled_as_they_are():
     (2, torch.full((8,), 3.0), 'its scores are 3 to 3, expected probabilities'),
     (3, torch.zeros(8, 14, 15), 'its masks are 14x15, expected square crops'),
     (3, torch.full((8, 14, 14), -2.0), 'its masks are -2 to -2, expected probabilities'),
+    (3, torch.zeros(8, 0, 0), r'its output for masks is empty: \(8, 0, 0\)'),
+    (2, torch.zeros(8, dtype=torch.complex64), 'its output for scores has complex numbers'),
     (0, torch.zeros(8, 5), 'its number of values of a box is 5, expected 4')])
 def test_boxes_that_cannot_be_meant_are_one_sentence_and_never_a_label(role, value, said):
     outputs = boxes_of(network_for('boxes_masks'))

@@ -128,9 +128,12 @@ def test_classes_are_the_papers_sums(scene):
     result = answered(scene, Task.SEMANTIC)
     sums = paper_loops.class_sums(scene.class_logits, cropped_and_resized(scene),
                                   null_class=scene.contract.null_class)
-    chosen = sums.gather(0, torch.from_numpy(result.class_map).long()[None])[0]
+    best, class_map = sums.amax(dim=0), torch.from_numpy(result.class_map).long()
+    is_void = class_map == VOID
+    chosen = sums.gather(0, class_map.masked_fill(is_void, 0)[None])[0]
     # a matrix product adds in another order, so equal sums may differ by their rounding
-    assert (chosen >= sums.amax(dim=0) * (1 - 1e-5)).all()
+    assert (chosen >= best * (1 - 1e-5))[~is_void].all()
+    assert (best[is_void] < 1.01e-30).all() and (best[~is_void] > 0.99e-30).all()
     assert len(result.instances) == 0
 
 
@@ -275,3 +278,16 @@ def test_half_precision_is_read():
     result = segment_queries(halves, size=(1, 2), task=Task.PANOPTIC, contract=scene.contract,
                              options=ModelOptions())
     assert result.class_map.tolist() == [[CAR, VOID]]
+
+
+@pytest.mark.parametrize('count', [0, 2])
+def test_a_pixel_that_no_mask_is_near_is_void_and_not_the_first_class(count):
+    masks = torch.full((count, 2, 4), -200.0)  # whose sigmoid is zero
+    masks[1:, :, :2] = 5.0
+    queries = Queries(sure_of([ROAD] * count), masks)
+    answer = segment_queries(queries, size=(2, 4), task=Task.SEMANTIC,
+                             contract=QueryContract(LABEL_SET),
+                             options=ModelOptions(confidence=True))
+    expected = [ROAD, ROAD, VOID, VOID] if count else [VOID] * 4
+    np.testing.assert_array_equal(answer.class_map, [expected] * 2)
+    assert (answer.confidence[answer.class_map == VOID] == 0).all()

@@ -42,6 +42,8 @@ def read_classes(config: Mapping[str, Any], *, channels: int, all_things: bool) 
     used = tuple(place for place in sorted(names)
                  if 0 <= place < channels and names[place] not in _UNUSED)
     kept = tuple(names[place] for place in used)
+    if not kept:
+        raise ValueError(f'its id2label names none of its {channels} classes')
     if 'things' in config:
         things = frozenset(map(str, config['things']))
     else:

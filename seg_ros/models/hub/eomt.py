@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+_MOST_TABLES = 8
+
 
 class Found(NamedTuple):
     """What the network says of (N, 3, H, W) images."""
@@ -91,6 +93,8 @@ class EomtNetwork(nn.Module):
                                            antialias=True).to(weight.dtype)
         table = table[..., :grid[0], :grid[1]].flatten(2).transpose(1, 2).contiguous()
         if not torch.compiler.is_compiling():
+            if len(self._tables) == _MOST_TABLES:  # a camera has one size, a stranger has many
+                self._tables.clear()
             self._tables[grid] = table
         return table
 

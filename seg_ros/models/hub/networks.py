@@ -326,7 +326,7 @@ class WindowModel(QueryModel):
 
     def _segment(self, image: NDArray[np.uint8]) -> Segmentation:
         height, width = image.shape[:2]
-        if max(height, width) > _MOST_WINDOWS * min(height, width):
+        if max(height, width) > _MOST_WINDOWS * min(height, width) > 0:
             raise ModelError(f'{self.spec} got an image of {width}x{height}, expected no side '
                              f'longer than {_MOST_WINDOWS} times the other')
         prepared = self._prepare(image)

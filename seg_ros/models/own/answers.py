@@ -63,6 +63,10 @@ def reader_of(description: Description, device: torch.device) -> Reader:
 def _without_batch(output: torch.Tensor, name: str, axes: str) -> torch.Tensor:
     """Return an output without its batch of one; axes are the names of those that remain."""
     rank = len(axes.split(','))
+    if output.is_complex():
+        raise ValueError(f'its output for {name} has complex numbers, expected real ones')
+    if rank > 1 and 0 in output.shape[1 - rank:]:  # no instance or query is an answer too
+        raise ValueError(f'its output for {name} is empty: {tuple(output.shape)}')
     if output.ndim == rank + 1 and len(output) == 1:
         return output[0]
     if output.ndim == rank:
