@@ -23,24 +23,24 @@ def looks_of(lattice: Lattice, image: NDArray[np.uint8]) -> Floats:
 
     NaN where an instance has no pixel of the lattice. The image is (H, W, 3) uint8 RGB.
     """
-    own = lattice.own
-    colours = image.reshape(-1, 3)[lattice.pixels] * own[..., None]
-    bands = (len(own), BANDS, ROWS // BANDS * COLUMNS)
-    count = own.reshape(bands).sum(axis=2)[..., None]
-    total = colours.reshape(*bands, 3).sum(axis=2, dtype=np.int64)
+    bands = (len(lattice.own) * BANDS, ROWS // BANDS * COLUMNS)
+    own = lattice.own.reshape(*bands[:1], 1, bands[1]).astype(np.float32)
+    colours = image.reshape(-1, 3).take(lattice.pixels.ravel(), axis=0).astype(np.float32)
+    total = (own @ colours.reshape(*bands, 3)).reshape(-1, BANDS, 3)  # small whole numbers: exact
+    count = own.sum(axis=(1, 2)).reshape(-1, BANDS, 1)
     return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
 
 
 def likeness(tracks: Floats, instances: Floats, *, part: NDArray[np.bool_]) -> Floats:
-    """Return (T, N) in 0..1 for looks (T, BANDS, 3) and (N, BANDS, 3); 1 where unknown.
+    """Return (P,) in 0..1 for pairs of looks, both (P, BANDS, 3); 1 where unknown.
 
-    Thirds are compared with thirds; those of which part (N,) says that the box is not whole, with
+    Thirds are compared with thirds; those of which part (P,) says that the box is not whole, with
     whichever they are most like.
     """
-    squares = ((tracks[:, None, :, None] - instances[None, :, None]) ** 2).mean(axis=-1)
-    squares = np.where(np.isfinite(squares), squares, np.inf)  # (T, N, track's, instance's band)
-    same = np.diagonal(squares, axis1=2, axis2=3)
-    nearest = np.where(part[:, None], squares.min(axis=2), same)
+    squares = ((tracks[:, :, None] - instances[:, None]) ** 2).mean(axis=-1)
+    squares[np.isnan(squares)] = np.inf  # (P, track's, instance's band)
+    same = np.diagonal(squares, axis1=1, axis2=2)
+    nearest = np.where(part[:, None], squares.min(axis=1), same)
     known = np.isfinite(nearest)
     mean = np.where(known, nearest, 0).sum(axis=-1) / np.maximum(known.sum(axis=-1), 1)
     return np.exp(-mean / (2 * _SAME_STD ** 2))

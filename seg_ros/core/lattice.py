@@ -39,8 +39,12 @@ class Lattice:
         # what stands lower in the image is nearer
         bottoms = np.concatenate((np.zeros(1, np.intp), corners[:, 3]))
         nearer = bottoms[values] > corners[:, 3, None, None]
-        sides = [_hidden_side(values, own, nearer, boxes=boxes, side=side) for side in range(4)]
-        hidden, reach = (np.stack(part, axis=1) for part in zip(*sides, strict=True))
+        hidden, reach = np.zeros(boxes.shape, bool), boxes.astype(np.float64)
+        touched = np.flatnonzero(nearer.any(axis=(1, 2)))
+        for side in range(4 if len(touched) else 0):
+            hidden[touched, side], reach[touched, side] = _hidden_side(
+                values[touched], own[touched], nearer[touched], edges=reach[:, side],
+                own_edges=reach[touched, side], side=side)
         return Lattice(pixels=pixels[:, 1:-1, 1:-1], own=own[:, 1:-1, 1:-1], hidden=hidden,
                        reach=reach)
 
@@ -57,11 +61,12 @@ def _spread(low: NDArray[np.intp], high: NDArray[np.intp], *, count: int, limit:
 
 
 def _hidden_side(values: NDArray[np.int32], own: Bools, nearer: Bools, *,
-                 boxes: NDArray[np.float32], side: int) -> tuple[Bools, Floats]:
-    """Return (N,) whether a side is hidden and how far the instance may go on behind it.
+                 edges: Floats, own_edges: Floats, side: int) -> tuple[Bools, Floats]:
+    """Return (n,) whether a side is hidden and how far the instance may go on behind it.
 
-    The cells are (N, ROWS + 2, COLUMNS + 2). A side is where the outline is outermost: hidden if
-    most of the outline there touches nearer objects.
+    The cells are (n, ROWS + 2, COLUMNS + 2); edges (N,) is where the side of each object is. A
+    side is where the outline is outermost: hidden if most of the outline there touches nearer
+    objects.
     """
     values, own, nearer = (_from_side(cells, side) for cells in (values, own, nearer))
     outer = 1 + math.ceil(_OUTER_SHARE * (own.shape[1] - 2))
@@ -69,10 +74,9 @@ def _hidden_side(values: NDArray[np.int32], own: Bools, nearer: Bools, *,
     touching = outline & nearer[:, :outer - 1]
     hidden = touching.sum(axis=(1, 2)) > _HIDDEN_SHARE * outline.sum(axis=(1, 2))
     sign = 1 if side < 2 else -1  # outwards is down, or up
-    edges = np.concatenate((np.full(1, np.inf), sign * boxes[:, side]))
-    far = np.where(touching, edges[values[:, :outer - 1]], np.inf).min(axis=(1, 2))
-    own_edge = sign * boxes[:, side]
-    return hidden, sign * np.where(hidden, np.minimum(far, own_edge), own_edge)
+    edge_of_value = np.concatenate((np.full(1, np.inf), sign * edges))
+    far = np.where(touching, edge_of_value[values[:, :outer - 1]], np.inf).min(axis=(1, 2))
+    return hidden, np.where(hidden, sign * np.minimum(far, sign * own_edges), own_edges)
 
 
 def _from_side(cells: NDArray[Any], side: int) -> NDArray[Any]:

@@ -24,12 +24,12 @@ class Samples:
     """The pixels of masks, on a grid, relative to boxes."""
 
     owner: Rows  # (P,) row of the track or instance
-    offset: Floats  # (P, 2) x, y from the box's centre, in widths and heights of the box
+    offset: Floats  # (2, P) x, y from the box's centre, in widths and heights of the box
 
     @staticmethod
     def none() -> Samples:
         """Return no samples."""
-        return Samples(np.zeros(0, np.intp), np.zeros((0, 2)))
+        return Samples(np.zeros(0, np.intp), np.zeros((2, 0)))
 
     def take(self, rows: Rows, *, count: int) -> Samples:
         """Return the samples of some of `count` owners, which are numbered anew."""
@@ -37,12 +37,12 @@ class Samples:
         new_row[rows] = np.arange(len(rows))
         owner = new_row[self.owner]
         kept = owner >= 0
-        return Samples(owner[kept], self.offset[kept])
+        return Samples(owner[kept], self.offset[:, kept])
 
     def join(self, other: Samples, *, count: int) -> Samples:
         """Return both; the other's owners are numbered behind these `count`."""
         return Samples(np.concatenate((self.owner, other.owner + count)),
-                       np.concatenate((self.offset, other.offset)))
+                       np.concatenate((self.offset, other.offset), axis=1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +65,7 @@ class Sighting:
         instances = segmentation.instances
         height, width = segmentation.size
         step = max(1, math.ceil(math.sqrt(height * width / _SAMPLES)))
-        grid = segmentation.instance_map[step // 2::step, step // 2::step]
+        grid = segmentation.instance_map[step // 2::step, step // 2::step].copy()
         cut = np.concatenate((instances.boxes[:, :2] <= 0,
                               instances.boxes[:, 2:] >= (width, height)), axis=1)
         lattice = Lattice.of(segmentation.instance_map, instances.boxes)
@@ -87,10 +87,13 @@ class Sighting:
 
     def samples(self, boxes: Floats) -> Samples:
         """Return the grid's pixels relative to boxes (N, 4); the owner is the instance's row."""
-        rows, columns = np.nonzero(self.grid)
-        owner = (self.grid[rows, columns] - 1).astype(np.intp)
-        pixels = np.stack((columns, rows), axis=1) * self.step + (self.step // 2 + 0.5)
-        return Samples(owner, (pixels - boxes[owner, :2]) / boxes[owner, 2:])
+        cells = np.flatnonzero(self.grid)
+        owner = self.grid.ravel().take(cells).astype(np.intp) - 1
+        rows, columns = np.divmod(cells, self.grid.shape[1])
+        offset = np.stack([
+            (places * self.step + (self.step // 2 + 0.5) - boxes[:, axis].take(owner))
+            / boxes[:, axis + 2].take(owner) for axis, places in enumerate((columns, rows))])
+        return Samples(owner, offset)
 
 
 def completed(measured: Floats, *, cut: Bools, sizes: Floats) -> Floats:

@@ -207,10 +207,10 @@ class MaskTracker:
         config, instances = self._config, sighting.instances
         affinity = self._affinity[np.ix_(tracks.class_ids, instances.class_ids)]
         overlap, likely = _fit(tracks, sighting)
-        like = likeness(tracks.looks, sighting.looks, part=sighting.part)
         lost = unseen_s > seconds
         possible = (affinity * overlap >= config.iou_threshold) \
             | ((likely > 0) & (affinity >= _SAME_ROLE))
+        like = _likeness(tracks, sighting, pairs=possible)
         possible &= (like > _LEAST_LIKE) | ~lost[:, None]
         fresh = 1 - _LOST_DISCOUNT * np.minimum(unseen_s / max(config.max_lost_s, 1e-9), 1)
         similarity = np.where(possible, fresh[:, None] * affinity * (overlap + likely) / 2
@@ -295,6 +295,15 @@ def _voted(tracks: _Tracks, instances: Instances, *, seconds: float) -> _Tracks:
     return replace(tracks, votes=votes, class_ids=class_ids)
 
 
+def _likeness(tracks: _Tracks, sighting: Sighting, *, pairs: Bools) -> Floats:
+    """Return (T, N) how alike the looks of the pairs are, 0 for the other ones."""
+    like = np.zeros(pairs.shape)
+    rows, columns = np.nonzero(pairs)
+    like[rows, columns] = likeness(tracks.looks[rows], sighting.looks[columns],
+                                   part=sighting.part[columns])
+    return like
+
+
 def _fit(tracks: _Tracks, sighting: Sighting) -> tuple[Floats, Floats]:
     """Return (T, N) in 0..1: overlap with where a track should be, and how likely that box is.
 
@@ -303,20 +312,35 @@ def _fit(tracks: _Tracks, sighting: Sighting) -> tuple[Floats, Floats]:
     """
     masks, samples = _mask_overlap(tracks, sighting)
     few = np.minimum(samples[:, None], sighting.areas[None]) < _FEW_SAMPLES
-    leaves = sighting.cut.any(axis=1)  # any part of it may be the last one that is seen
-    gone = _outside(tracks.motion.position, sighting)[:, None] & ~leaves
-    overlap, likely = np.zeros_like(masks), np.zeros_like(masks)
-    for weight, cut in ((1.0, sighting.cut), (_AMODAL, sighting.hidden)):
-        boxes = completed(sighting.measured[None], cut=cut[None], sizes=tracks.sizes[:, None])
-        box_iou = _box_iou(tracks.motion.position, boxes)
-        grown = boxes[..., 2:].prod(axis=-1) / tracks.motion.position[:, None, 2:].prod(axis=-1)
-        alike = (np.abs(np.log(grown)) < math.log(_MAX_AREA_RATIO)) | leaves
-        alike &= _fits_behind(boxes, sighting.reach) & ~gone
-        fit = np.where(few, box_iou, (masks + box_iou) / 2)
-        np.maximum(overlap, weight * alike * fit, out=overlap)
-        surprise = tracks.motion.surprise(boxes)
-        np.maximum(likely, weight * alike * (1 - surprise / _MAX_SURPRISE), out=likely)
+    everything = np.arange(len(sighting.areas))
+    overlap, likely = _fit_of_whole(tracks, sighting, everything, masks, few, cut=sighting.cut)
+    part = np.flatnonzero((sighting.hidden & ~sighting.cut).any(axis=1))
+    if len(part):
+        more = _fit_of_whole(tracks, sighting, part, masks, few, cut=sighting.hidden)
+        for fit, amodal in zip((overlap, likely), more, strict=True):
+            fit[:, part] = np.maximum(fit[:, part], _AMODAL * amodal)
     return overlap, likely
+
+
+def _fit_of_whole(tracks: _Tracks, sighting: Sighting, instances: Rows, masks: Floats, few: Bools,
+                  *, cut: Bools) -> tuple[Floats, Floats]:
+    """Return overlap and likelihood, (T, n), of instances if they go on behind their cut sides.
+
+    masks (T, N) is their masks' overlap, few (T, N) where it says little.
+    """
+    cut, leaves = cut[instances], sighting.cut[instances].any(axis=1)
+    boxes = completed(sighting.measured[instances][None], cut=cut[None],
+                      sizes=tracks.sizes[:, None])
+    position = tracks.motion.position
+    grown = (boxes[..., 2] * boxes[..., 3]) / (position[:, 2] * position[:, 3])[:, None]
+    # any part of what leaves may be the last one that is seen
+    alike = (grown < _MAX_AREA_RATIO) & (grown > 1 / _MAX_AREA_RATIO) | leaves
+    alike &= _fits_behind(boxes, sighting.reach[instances])
+    alike &= leaves | ~_outside(position, sighting)[:, None]
+    box_iou = _box_iou(position, boxes)
+    overlap = np.where(few[:, instances], box_iou, (masks[:, instances] + box_iou) / 2)
+    likely = np.maximum(1 - tracks.motion.surprise(boxes) / _MAX_SURPRISE, 0)
+    return np.where(alike, overlap, 0), np.where(alike, likely, 0)
 
 
 def _outside(boxes: Floats, sighting: Sighting) -> Bools:
@@ -345,15 +369,17 @@ def _mask_overlap(tracks: _Tracks, sighting: Sighting) -> tuple[Floats, Rows]:
     The mean of IoU and of the share of the smaller mask: what hides an object leaves that share.
     One histogram over (track, value of the instance map where the track's pixel is now).
     """
-    owner = tracks.samples.owner
-    position = tracks.motion.position
-    pixels = tracks.samples.offset * position[owner, 2:] + position[owner, :2]
-    cells = (pixels / sighting.step).astype(np.intp)
+    owner, position = tracks.samples.owner, tracks.motion.position
     height, width = sighting.grid.shape
-    inside = ((pixels >= 0) & (cells < (width, height))).all(axis=1)
-    cells, owner = cells[inside], owner[inside]
+    column, row = (tracks.samples.offset[axis] * position[:, axis + 2].take(owner)
+                   + position[:, axis].take(owner) for axis in (0, 1))
+    inside = np.flatnonzero((column >= 0) & (column < width * sighting.step)
+                            & (row >= 0) & (row < height * sighting.step))
+    columns, rows = ((pixels.take(inside) / sighting.step).astype(np.intp)
+                     for pixels in (column, row))
+    owner = owner.take(inside)
     values = len(sighting.areas) + 1
-    joint = owner * values + sighting.grid[cells[:, 1], cells[:, 0]]
+    joint = owner * values + sighting.grid[rows, columns]
     histogram = np.bincount(joint, minlength=len(tracks) * values).reshape(-1, values)
     samples = histogram.sum(axis=1)
     shared, areas = histogram[:, 1:], sighting.areas[None]

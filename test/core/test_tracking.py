@@ -12,7 +12,14 @@ import pytest
 
 from seg_ros.core.config import TrackingConfig
 from seg_ros.core.labels import LabelSet
-from seg_ros.core.tracking import make_tracker, MaskTracker, NoTracker, TrackCounts
+from seg_ros.core.sighting import Sighting
+from seg_ros.core.tracking import (
+    _mask_overlap,
+    make_tracker,
+    MaskTracker,
+    NoTracker,
+    TrackCounts,
+)
 from seg_ros.core.types import segmentation_from_map, tight_boxes
 
 NAMES = LabelSet(('road', 'car', 'truck', 'person'), frozenset(('car', 'truck', 'person')))
@@ -317,6 +324,24 @@ def test_tracks_that_ended_leave_nothing_behind():
     assert followed.counts.born > 100
     assert len(followed._tracks) <= 3
     assert len(followed._tracks.samples.owner) <= 3 * 36
+
+
+def test_overlap_of_masks_is_what_the_definition_says_pixel_by_pixel():
+    # two frames of one camera: nothing is predicted between them, each pixel stays where it was
+    rng = np.random.default_rng(1)
+    frames = [scene(*[(*rng.integers(0, 50, 2).tolist(), 16, 12, CAR) for _ in range(6)])
+              for _ in range(2)]
+    followed = tracker()
+    followed.update(frames[0], stamp=0)
+    tracks, sighting = followed._tracks, Sighting.of(frames[1], None)
+    found, samples = _mask_overlap(tracks, sighting)
+    before, now = (frame.instance_map for frame in frames)
+    for row, column in np.ndindex(found.shape):
+        one, other = before == row + 1, now == column + 1
+        shared, union = (one & other).sum(), (one | other).sum()
+        smaller = min(one.sum(), other.sum())
+        assert found[row, column] == pytest.approx((shared / union + shared / smaller) / 2)
+    np.testing.assert_array_equal(samples, np.bincount(before.ravel())[1:])
 
 
 def test_ids_larger_than_the_packing_stay_whole():
