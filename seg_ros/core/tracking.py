@@ -126,6 +126,8 @@ class _Tracks:
 
     def join(self, other: _Tracks) -> _Tracks:
         """Return both, one after the other."""
+        if not len(other):
+            return self
         return _Tracks(np.concatenate((self.ids, other.ids)),
                        np.concatenate((self.seen_ns, other.seen_ns)),
                        np.concatenate((self.class_ids, other.class_ids)),
@@ -215,8 +217,9 @@ class MaskTracker:
         fresh = 1 - _LOST_DISCOUNT * np.minimum(unseen_s / max(config.max_lost_s, 1e-9), 1)
         similarity = np.where(possible, fresh[:, None] * affinity * (overlap + likely) / 2
                               * (_LOOKS_FLOOR + (1 - _LOOKS_FLOOR) * like), 0)
-        _assign(track_of, np.where(_same_slot(tracks, instances), similarity, 0),
-                instances=np.ones(len(instances), bool))
+        if instances.slots is not None:
+            _assign(track_of, np.where(_same_slot(tracks, instances), similarity, 0),
+                    instances=np.ones(len(instances), bool))
         sure = (instances.scores >= config.score_threshold) \
             & (sighting.areas * sighting.step ** 2 >= config.min_area)
         for stage in (sure, ~sure):
@@ -232,9 +235,10 @@ class MaskTracker:
         looks = blended(old.looks, sighting.whole_looks()[known],
                         share=1 - math.exp(-seconds / _LOOKS_S))
         motion = old.motion.update(sighting.measured[known], hidden=sighting.hidden[known])
-        seen = replace(old, motion=motion, looks=looks, sizes=motion.position[:, 2:]).join(
-            self._born(sighting, new))
-        seen = seen.take(np.argsort(np.concatenate((known, new))))
+        seen = replace(old, motion=motion, looks=looks, sizes=motion.position[:, 2:])
+        if len(new):
+            seen = seen.join(self._born(sighting, new)).take(
+                np.argsort(np.concatenate((known, new))))
         seen = replace(_voted(seen, sighting.instances, seconds=seconds),
                        samples=sighting.samples(seen.motion.position),
                        slots=_slots(sighting.instances),
@@ -410,6 +414,8 @@ def _assign(track_of: Rows, similarity: Floats, *, instances: NDArray[np.bool_])
     """
     columns = np.flatnonzero(instances)
     rows = _free(len(similarity), track_of)
+    if not len(columns) or not len(rows):
+        return
     good = np.maximum(similarity[np.ix_(rows, columns)], 0)
     chosen_rows, chosen_columns = linear_sum_assignment(good, maximize=True)
     fits = good[chosen_rows, chosen_columns] > 0
