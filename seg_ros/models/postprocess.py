@@ -266,6 +266,18 @@ def _resized_argmax(logits: torch.Tensor, *, size: tuple[int, int], want_sum: bo
     return best, channel, log_sum
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch work alone: to wake others for each small crop costs more than they save."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@_one_thread()
 def paint_crops(*, crops: torch.Tensor, boxes: torch.Tensor, class_ids: torch.Tensor,
                 scores: torch.Tensor, size: tuple[int, int], options: ModelOptions
                 ) -> Segmentation:
@@ -284,28 +296,16 @@ def paint_crops(*, crops: torch.Tensor, boxes: torch.Tensor, class_ids: torch.Te
     owner = _nobody(size, count=len(order), device=crops.device)
     kept: list[int] = []
     regions: list[Region] = []
-    with _one_thread():
-        for row, crop, box in zip(order.tolist(), padded, corners, strict=True):
-            region = _region(box)
-            here = owner[region]
-            if here.numel() and _claim(here, _pasted(crop, box, size=here.shape),
-                                       value=len(kept) + 1,
-                                       overlap_threshold=options.overlap_threshold):
-                kept.append(row)
-                regions.append(region)
+    for row, crop, box in zip(order.tolist(), padded, corners, strict=True):
+        region = _region(box)
+        here = owner[region]
+        if here.numel() and _claim(here, _pasted(crop, box, size=here.shape),
+                                   value=len(kept) + 1,
+                                   overlap_threshold=options.overlap_threshold):
+            kept.append(row)
+            regions.append(region)
     return segmentation_of_owners(
         owner, class_ids=class_ids[kept], scores=scores[kept], options=options, within=regions)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let torch work alone: to wake others for each small crop costs more than they save."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _pasted_corners(boxes: torch.Tensor, *, crop_size: int, size: tuple[int, int]

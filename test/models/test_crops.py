@@ -10,7 +10,7 @@ import torch
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
 from seg_ros.models import postprocess
-from seg_ros.models.contract import ModelOptions
+from seg_ros.models.contract import ModelOptions, NotFiniteError
 from seg_ros.models.postprocess import label_pixels, paint_crops, settle_overlaps
 
 SIZE = (37, 53)
@@ -125,3 +125,26 @@ def test_labels_are_the_argmax_of_the_resized_logits(seed, channels, source):
     assert len(found.instances) == 0
     assert label_pixels(logits, size=SIZE, class_table=table,
                         options=ModelOptions()).confidence is None
+
+
+def test_painting_alone_leaves_the_number_of_threads_as_it_was():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert_painted_as_pasted(*random_detections(1, 5))
+        assert torch.get_num_threads() == 2
+        with pytest.raises(NotFiniteError):
+            paint_crops(crops=torch.full((1, 28, 28), torch.nan), boxes=torch.zeros(1, 4),
+                        class_ids=torch.zeros(1, dtype=torch.uint8), scores=torch.ones(1),
+                        size=SIZE, options=ModelOptions())
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_more_instances_than_a_byte_can_tell_are_painted_alike():
+    crops, boxes, class_ids, scores = random_detections(2, 400, size=(300, 400), side=7)
+    boxes[:, 2:] = boxes[:, :2] + 6
+    result = assert_painted_as_pasted(crops, boxes, class_ids, scores, size=(300, 400),
+                                      overlap_threshold=1.0)
+    assert len(result.instances) > 255
