@@ -50,3 +50,21 @@ def test_eomt_through_topics_is_eomt_through_its_library(launch, robot, tmp_path
              for detection in answer.messages['instances'].detections}
     assert names <= set(tiny_hub.THINGS)
     assert names
+
+
+def test_a_smaller_input_through_topics_is_the_librarys_of_that_size(launch, robot, tmp_path):
+    folder = tiny_hub.save('segformer', tmp_path / 'segformer')
+    image = Street(seed=10_007, width=160, height=90).frame(60).image
+    processor = transformers.SegformerImageProcessor.from_pretrained(
+        folder, size={'height': 54, 'width': 96})
+    network = transformers.SegformerForSemanticSegmentation.from_pretrained(folder).eval()
+    with torch.inference_mode():
+        outputs = network(**processor(images=image, return_tensors='pt'))
+    expected = processor.post_process_semantic_segmentation(
+        outputs, target_sizes=[image.shape[:2]])[0].numpy()
+    assert len(np.unique(expected)) > 2
+    launch('segmentation_node', parameters=ONE_THREAD | {
+        'semantic_model': f'huggingface/{folder}', 'model.input_size': '96x54'})
+    robot.wait_for_node()
+    answer = robot.ask(robot.image(image))
+    np.testing.assert_array_equal(answer.pixels('semantic/image_raw'), expected)
