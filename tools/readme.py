@@ -7,6 +7,7 @@ import argparse
 import json
 from pathlib import Path
 import re
+from statistics import fmean
 from typing import Any
 
 import cv2
@@ -159,7 +160,7 @@ def _on_gpu(report: dict[str, Any]) -> str:
 
 def _identity(report: dict[str, Any]) -> str:
     """Return how well ids hold on true maps of streets, in a few lines."""
-    lines = ['The tracker, on true instance maps of four unseen streets, beside ByteTrack at its '
+    lines = ['The tracker, on true instance maps of six unseen streets, beside ByteTrack at its '
              'best of a grid (`.venv/bin/python -m benchmarks.tracking`; '
              '[all scenes](docs/tracking.md)):', '',
              '| scene | HOTA (ByteTrack) | IDF1 (ByteTrack) | id switches in 1,000 '
@@ -185,9 +186,27 @@ def _identity_tables(report: dict[str, Any]) -> str:
     return '\n\n'.join('\n'.join([
         f'{titles[source]}.', '',
         '| scene | HOTA (ByteTrack) | IDF1 (ByteTrack) | id switches in 1,000 object-frames '
-        '(ByteTrack) | object-frames |', '|---|---|---|---|---|',
-        *(f'| {_identity_row(name, row)} | {row["ours"]["object_frames"]} |'
-          for name, row in scenes.items())]) for source, scenes in report.items())
+        '(ByteTrack) | by masks alone: HOTA, IDF1, switches | object-frames |',
+        '|---|---|---|---|---|---|',
+        *(f'| {_identity_row(name, row)} | {_by_masks(row["masks"])} | '
+          f'{row["ours"]["object_frames"]} |' for name, row in scenes.items()),
+        _total(scenes)]) for source, scenes in report.items())
+
+
+def _by_masks(row: dict[str, Any]) -> str:
+    """Return what our tracker comes to without the image."""
+    return f'{row["hota"]:.3f}, {row["idf1"]:.3f}, {row["switches_per_1000"]:.1f}'
+
+
+def _total(scenes: dict[str, Any]) -> str:
+    """Return the row of all scenes: means by scene, and all switches in all object-frames."""
+    mean = {who: {name: fmean(row[who][name] for row in scenes.values())
+                  for name in ('hota', 'idf1')} for who in ('ours', 'masks', 'bytetrack')}
+    frames = sum(row['ours']['object_frames'] for row in scenes.values())
+    for who, figures in mean.items():
+        switches = sum(row[who]['id_switches'] for row in scenes.values())
+        figures['switches_per_1000'] = 1000 * switches / frames
+    return f'| {_identity_row("all (mean)", mean)} | {_by_masks(mean["masks"])} | {frames} |'
 
 
 def _identity_row(name: str, row: dict[str, Any]) -> str:
