@@ -97,7 +97,7 @@ def export_onnx(model: StreetTiny, path: Path) -> None:
     """Write the network for images of the size that it was trained at."""
     width, height = model.contract.input_size
     torch.onnx.export(
-        model.network.network, (torch.zeros(1, 3, height, width),), str(path), dynamo=False,
+        model.network.network, (torch.zeros(1, 3, height, width),), str(path), verbose=False,
         input_names=['x'], output_names=list(Features._fields))
 
 

@@ -138,10 +138,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument('--seeds', type=int, nargs=2, metavar=('FIRST', 'COUNT'),
                         default=(FIRST_UNSEEN_SEED, 50))
     parser.add_argument('--score-threshold', type=float, default=0.5)
+    parser.add_argument('--threads', type=int, default=2)
     parser.add_argument('--output', type=Path, default=REPORT)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format='%(message)s')
-    torch.set_num_threads(2)
+    torch.set_num_threads(options.threads)
     model = load('', ModelOptions(weights=options.weights,
                                   score_threshold=options.score_threshold))
     first, count = options.seeds

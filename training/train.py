@@ -241,7 +241,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         teacher=read_teacher(options.teacher) if options.teacher else None)
     run = RUNS / options.run
     _begin(trainer, run / 'checkpoint.pt', options)
-    sources = [read_camvid('train')]
+    sources = [read_camvid('train')] if options.camvid else []
     if options.synthetic_frames:
         sources.append(read_synthetic(RUNS / 'synthetic', frames=options.synthetic_frames))
     fit(trainer, sources, checkpoint=run / 'checkpoint.pt',
@@ -252,7 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     write_weights(output, trainer.average.state_dict(), STREET)
     calibrate(output)
     _logger.info('wrote %s', output)
-    if options.evaluate:
+    if options.evaluate and options.camvid:
         evaluate.main(['--weights', str(output), '--output', str(run / 'report.json')])
 
 
@@ -303,6 +303,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--balanced', type=float, default=Augmentation.balanced,
                         help='share of the samples around a class drawn as often as any other')
     parser.add_argument('--seed', type=int, default=Plan.seed)
+    parser.add_argument('--camvid', action=argparse.BooleanOptionalAction, default=True,
+                        help='train on real frames too; without, nothing is measured at the end')
     parser.add_argument('--synthetic-frames', type=int, default=4000,
                         help='rendered once and kept under runs; 0 for CamVid alone')
     parser.add_argument('--threads', type=int, default=2)

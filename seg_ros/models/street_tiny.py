@@ -322,8 +322,9 @@ class StreetTiny:
         self.sha256 = weights.sha256
         network = _build(weights, options.weights or _WEIGHTS)
         self.network = accelerate(network, options)
-        self._mean = torch.tensor(self.contract.mean, device=options.device).view(1, 3, 1, 1)
-        self._std = torch.tensor(self.contract.std, device=options.device).view(1, 3, 1, 1)
+        mean, std = (torch.tensor(values, device=options.device).view(1, 3, 1, 1)
+                     for values in (self.contract.mean, self.contract.std))
+        self._gain, self._offset = 1 / std, -mean / std
         thing_ids = [self.label_set.id_of(name) for name in self.contract.things]
         self._thing_ids = torch.tensor(thing_ids, device=options.device)
         # 0 = stuff, otherwise 1 + the class's place among the centre maps
@@ -357,7 +358,7 @@ class StreetTiny:
         if size != (height, width):
             x = functional.interpolate(x, size=size, mode='bilinear', align_corners=False,
                                        antialias=True)
-        return (x - self._mean) / self._std
+        return torch.addcmul(self._offset, x, self._gain)  # one pass: half of the time
 
     def _decode(self, features: Features, *, height: int, width: int) -> Segmentation:
         """Make the maps of one (height, width) image on the device, then copy them over."""

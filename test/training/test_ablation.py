@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table of changes measures what it says, and keeps what it has measured."""
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from seg_ros.models.contract import ModelOptions
+from seg_ros.models.street_tiny import StreetTiny
+from training import ablation
+from training.evaluate import street_examples
+
+
+@pytest.fixture
+def model() -> StreetTiny:
+    """Return the packaged model."""
+    return StreetTiny(ModelOptions())
+
+
+def test_the_mean_with_the_mirror_image_knows_no_left_and_right(model):
+    x = torch.rand(1, 3, 48, 64)
+    network = ablation.mirrored(model).network
+    one, other = network(x), network(x.flip(3))
+    torch.testing.assert_close(one.semantic, other.semantic.flip(3))
+    torch.testing.assert_close(one.centres, other.centres.flip(3))
+    down, right = one.offsets.split(1, dim=1)
+    torch.testing.assert_close(down, other.offsets[:, :1].flip(3))
+    torch.testing.assert_close(right, -other.offsets[:, 1:].flip(3))
+
+
+def test_a_row_of_another_size_lets_the_network_see_that_many_pixels(model):
+    sizes = []
+    network = model.network
+    changed = ablation.sized(240, 184)(model)
+    changed.network = lambda x: sizes.append(x.shape[2:]) or network(x)
+    changed.predict([np.zeros((360, 480, 3), np.uint8)])
+    assert abs(sizes[0].numel() / (240 * 184) - 1) < 0.05
+
+
+def test_eight_bits_in_onnx_runtime_say_nearly_what_torch_says(model, monkeypatch):
+    monkeypatch.setattr(ablation, 'CALIBRATION', range(9_970, 9_971))
+    x = model._prepare(next(street_examples(ablation.CALIBRATION)).image)
+    expected = model.network(x)
+    small = ablation.quantised(model).network(x)
+    equal = small.semantic.argmax(dim=1) == expected.semantic.argmax(dim=1)
+    assert 0.9 < equal.float().mean() < 1
+
+
+def test_only_missing_rows_are_measured_and_other_weights_start_anew(tmp_path, monkeypatch):
+    examples = list(street_examples(range(10_000, 10_001), frames=1))
+    monkeypatch.setattr(ablation, 'camvid_examples', lambda split: examples)
+    monkeypatch.setattr(ablation, 'STREETS', range(10_000, 10_001))
+    monkeypatch.setattr(ablation, 'WAYS', ablation.WAYS[:1])
+    path, name = tmp_path / 'report.json', ablation.WAYS[0].name
+    ablation.main(['--output', str(path)])
+    report = json.loads(path.read_text())
+    assert 0.3 < report['ways'][name]['val_miou'] <= 1 and report['ways'][name]['cpu_ms'] > 0
+    report['ways'][name]['pq'] = -1
+    path.write_text(json.dumps(report))
+    ablation.main(['--output', str(path)])
+    assert json.loads(path.read_text())['ways'][name]['pq'] == -1
+    path.write_text(json.dumps({**report, 'weights_sha256': 'of others'}))
+    ablation.main(['--output', str(path)])
+    assert json.loads(path.read_text())['ways'][name]['pq'] >= 0
+
+
+def test_every_training_row_is_a_command_that_the_trainer_takes():
+    for changes in ablation.TRAININGS.values():
+        options = ablation.train._parse([*ablation.RECIPE, *changes, '--steps', '3'])
+        assert options.batch_size == 4 and options.steps == 3
