@@ -15,7 +15,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-import torch
 from tqdm import tqdm
 
 from seg_ros.core.labels import LabelSet
@@ -112,7 +111,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument('--output', type=Path)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format='%(message)s')
-    torch.set_num_threads(2)
     model = load('', ModelOptions(weights=options.weights))
     examples = camvid_examples('val') if options.camvid else street_examples(STREETS)
     output = options.output or Path('output/camvid_failures.jpg' if options.camvid

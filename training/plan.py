@@ -32,6 +32,12 @@ class Plan:
     width: int = 1  # of the network, in that of the packaged one
     seed: int = 1
 
+    def __post_init__(self) -> None:
+        """Raise ValueError where a batch does not make its parts."""
+        if self.batch_size % self.parts:
+            raise ValueError(f'{self.batch_size} samples do not make {self.parts} equal parts, '
+                             'expected a batch size that parts divide')
+
     def share(self, step: int, elapsed_s: float) -> float:
         """Return how much of the plan is done, 0 to 1."""
         return min(1.0, elapsed_s / (60 * self.minutes) if self.minutes else step / self.steps)

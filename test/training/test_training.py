@@ -96,6 +96,11 @@ def test_the_rate_rises_and_falls_to_zero():
     assert max(rates) <= plan.peak_rate and rates[100] == pytest.approx(0)
 
 
+def test_a_batch_that_does_not_make_equal_parts_is_refused():
+    with pytest.raises(ValueError, match='6 samples do not make 4 equal parts'):
+        Plan(batch_size=6, parts=4)
+
+
 def test_a_plan_by_the_clock_comes_to_rest_in_time_however_slow_the_steps():
     plan = Plan(minutes=2, warm_up=1)
     assert [plan.share(step, elapsed_s) for step, elapsed_s in ((5, 0), (5, 60), (9, 500))] == [
