@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 import json
 import logging
 from pathlib import Path
@@ -54,15 +54,6 @@ def mirrored(model: StreetTiny) -> StreetTiny:
 
     model.network = both  # type: ignore[assignment]
     return model
-
-
-def sized(width: int, height: int) -> Callable[[StreetTiny], StreetTiny]:
-    """Return what lets the network see images of that many pixels."""
-    def change(model: StreetTiny) -> StreetTiny:
-        model.contract = replace(model.contract, input_size=(width, height))
-        return model
-
-    return change
 
 
 def quantised(model: StreetTiny) -> StreetTiny:
@@ -115,19 +106,19 @@ class Way:
     """One way to run the network."""
 
     name: str
-    acceleration: Acceleration = Acceleration()
+    options: ModelOptions = ModelOptions()
     change: Callable[[StreetTiny], StreetTiny] = lambda model: model
 
 
 WAYS = (
     Way('as packaged: fp32, 480x360'),
-    Way('bf16', acceleration=Acceleration(precision='bf16')),
-    Way('compiled', acceleration=Acceleration(compile='default')),
+    Way('bf16', options=ModelOptions(acceleration=Acceleration(precision='bf16'))),
+    Way('compiled', options=ModelOptions(acceleration=Acceleration(compile='default'))),
     Way('ONNX Runtime, fp32', change=in_onnx_runtime),
     Way('ONNX Runtime, int8', change=quantised),
     Way('mean with the mirror image', change=mirrored),
-    Way('images of 360x272', change=sized(360, 272)),
-    Way('images of 640x480', change=sized(640, 480)),
+    Way('images of 360x270', options=ModelOptions(input_size=(360, 270))),
+    Way('images of 640x480', options=ModelOptions(input_size=(640, 480))),
 )
 
 
@@ -197,7 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     report = _begin(options.output, frames)
     for way in WAYS:
         if way.name not in report['ways']:
-            model = way.change(StreetTiny(ModelOptions(acceleration=way.acceleration)))
+            model = way.change(StreetTiny(way.options))
             report['ways'][way.name] = measure(model, frames, title=way.name)
             _write(options.output, report)
     if not options.steps:

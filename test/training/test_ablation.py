@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
 import pytest
 import torch
 
@@ -29,15 +28,6 @@ def test_the_mean_with_the_mirror_image_knows_no_left_and_right(model):
     down, right = one.offsets.split(1, dim=1)
     torch.testing.assert_close(down, other.offsets[:, :1].flip(3))
     torch.testing.assert_close(right, -other.offsets[:, 1:].flip(3))
-
-
-def test_a_row_of_another_size_lets_the_network_see_that_many_pixels(model):
-    sizes = []
-    network = model.network
-    changed = ablation.sized(240, 184)(model)
-    changed.network = lambda x: sizes.append(x.shape[2:]) or network(x)
-    changed.predict([np.zeros((360, 480, 3), np.uint8)])
-    assert abs(sizes[0].numel() / (240 * 184) - 1) < 0.05
 
 
 def test_eight_bits_in_onnx_runtime_say_nearly_what_torch_says(model, monkeypatch):
