@@ -112,13 +112,13 @@ class Way:
 
 WAYS = (
     Way('as packaged: fp32, 480x360'),
-    Way('bf16', options=ModelOptions(acceleration=Acceleration(precision='bf16'))),
-    Way('compiled', options=ModelOptions(acceleration=Acceleration(compile='default'))),
     Way('ONNX Runtime, fp32', change=in_onnx_runtime),
     Way('ONNX Runtime, int8', change=quantised),
     Way('mean with the mirror image', change=mirrored),
     Way('images of 360x270', options=ModelOptions(input_size=(360, 270))),
     Way('images of 640x480', options=ModelOptions(input_size=(640, 480))),
+    Way('compiled', options=ModelOptions(acceleration=Acceleration(compile='default'))),
+    Way('bf16', options=ModelOptions(acceleration=Acceleration(precision='bf16'))),
 )
 
 
