@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+import threading
 import time
 
 from rclpy.node import Node
@@ -72,6 +74,7 @@ class CameraChannel:
         self._due_s = 0.0  # of the next frame, where max_rate_hz bounds them
         self._silence_told = False
         self._quiet_until_s: dict[str, float] = {}
+        self._telling = threading.Lock()
 
     def advertise(self, config: Config, *, label_set: LabelSet, tasks: frozenset[Task],
                   ignore_mask: IgnoreMask) -> None:
@@ -172,14 +175,16 @@ class CameraChannel:
         else:
             event = Event(_CODES.get(type(error), 'failed.internal'), sentence_of(error))
         self.statistics.fail(event)
-        if self._may_tell('error'):
-            self._node.get_logger().error(self._named(event.sentence))
+        with self._turn('error') as mine:
+            if mine:
+                self._node.get_logger().error(self._named(event.sentence))
 
     def warn(self, event: Event) -> None:
         """Count something odd about a frame; the log hears of it at most once a second."""
         self.statistics.warn(event)
-        if self._may_tell('warning'):
-            self._node.get_logger().warning(self._named(event.sentence))
+        with self._turn('warning') as mine:
+            if mine:
+                self._node.get_logger().warning(self._named(event.sentence))
 
     def look(self) -> CameraHealth:
         """Return the health, follow the camera's QoS, and warn once of each silence."""
@@ -238,13 +243,14 @@ class CameraChannel:
             self.warn(Event(code, f'an image with a {code.partition(".")[2]} stamp: '
                             f'{seconds}.{nanoseconds:09d} s'))
 
-    def _may_tell(self, kind: str) -> bool:
-        """Return whether a line of this kind may go to the log now."""
-        now = time.monotonic()
-        if now < self._quiet_until_s.get(kind, 0.0):
-            return False
-        self._quiet_until_s[kind] = now + _QUIET_S
-        return True
+    @contextmanager
+    def _turn(self, kind: str) -> Iterator[bool]:
+        """Yield whether a line of this kind may go to the log now: a second after the last one."""
+        with self._telling:
+            mine = time.monotonic() >= self._quiet_until_s.get(kind, 0.0)
+            yield mine
+            if mine:  # counted from when it is written, which a busy machine may hold up
+                self._quiet_until_s[kind] = time.monotonic() + _QUIET_S
 
     def _new_tracker(self) -> Tracker:
         """Return the tracker that the configuration asks for; none before the topics are made."""
