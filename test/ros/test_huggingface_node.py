@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from sensor_msgs.msg import Image
 import torch
 import transformers
 
@@ -52,7 +53,8 @@ def test_eomt_through_topics_is_eomt_through_its_library(launch, robot, tmp_path
     assert names
 
 
-def test_a_smaller_input_through_topics_is_the_librarys_of_that_size(launch, robot, tmp_path):
+def test_a_smaller_input_through_topics_is_the_librarys_of_that_size(launch, make_robot, tmp_path):
+    robot = make_robot({'semantic/image_raw': Image})
     folder = tiny_hub.save('segformer', tmp_path / 'segformer')
     image = Street(seed=10_007, width=160, height=90).frame(60).image
     processor = transformers.SegformerImageProcessor.from_pretrained(
