@@ -16,13 +16,13 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo, Image
 from tqdm import tqdm
 
+from benchmarks.node_cost import PROFILE
 from faults.robot import key_of, Launcher, Robot
 from seg_ros.ros.domain import lent_domain
 from seg_ros.ros.images import image_message
 from seg_ros.ros.street_camera_node import camera_info_of
 from seg_ros.sim import DepthSensor, Street
 
-PROFILE = Path(__file__).resolve().parent.parent / 'config' / 'fastdds_shared_memory.xml'
 SIZE = (640, 480)
 PERIOD_S = 0.2  # street_tiny and a CPU can keep up with it
 LABELS = 'semantic/image_raw'

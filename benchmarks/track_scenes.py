@@ -113,9 +113,6 @@ def _with_ids(truth: Segmentation, ids: NDArray[np.int64]) -> Segmentation:
     return replace(truth, instances=replace(truth.instances, track_ids=ids))
 
 
-# --- scripted: silhouettes before a grey street ------------------------------------------------
-
-
 @dataclass(frozen=True)
 class _Figure:
     """A silhouette that moves along a line; later ones stand before earlier ones."""

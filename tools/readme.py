@@ -289,8 +289,6 @@ def _space_cost(report: dict[str, Any]) -> str:
     lines += [f'| {name} | {row["ours_ms"]["p50"]:.1f} ({row["ours_ms"]["p99"]:.1f}) | '
               f'{row["theirs_ms"]["p50"]:.1f} ({row["rival"].removeprefix("plain numpy, ")}) | '
               f'{row["times_faster"]:.1f} |' for name, row in report['points'].items()]
-    if 'space_cost' not in report:
-        return '\n'.join(lines)
     run, cases = report['runs']['space'], dict(report['space_cost'])
     node = cases.pop('node')
     lines += ['', f'From the publication of a 640x480 image to its label image, `street_tiny` on '

@@ -38,9 +38,6 @@ CALIBRATION = range(FIRST_UNSEEN_SEED - 35, FIRST_UNSEEN_SEED - 25)
 _logger = logging.getLogger(__name__)
 
 
-# --- How the network is run ------------------------------------------------------------------
-
-
 def mirrored(model: StreetTiny) -> StreetTiny:
     """Let the network see each image and its mirror image, and take the mean."""
     network = model.network
@@ -122,8 +119,6 @@ WAYS = (
 )
 
 
-# --- How it is trained -----------------------------------------------------------------------
-
 RECIPE = ('--batch-size', '4', '--parts', '2', '--peak-rate', '1.2e-3', '--warm-up', '60',
           '--whole-from', '0.7', '--overlap', '1.0', '--scales', '0.7', '1.6',
           '--recoloured', '0.6', '--balanced', '0.5', '--synthetic-frames', '2400')
@@ -146,9 +141,6 @@ def trained(name: str, changes: Sequence[str], *, steps: int, run: str) -> Path:
                 '--no-evaluate', '--start-from', str(train.PACKAGE_WEIGHTS),
                 '--output', str(output)])
     return output
-
-
-# --- The figures -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)

@@ -42,9 +42,6 @@ class Labelled:
         return len(self.images)
 
 
-# --- CamVid ----------------------------------------------------------------------------------
-
-
 def camvid_root() -> Path:
     """Return the folder of the data set: CAMVID_DIR, or beside the repository."""
     return Path(os.environ.get('CAMVID_DIR', '../shared/data/camvid'))
@@ -99,9 +96,6 @@ def _is_one_object(class_id: int, width: int, height: int, area: int) -> bool:
     low, high = {'car': (0.6, 2.6), 'pedestrian': (0.2, 0.65), 'bicyclist': (0.3, 1.6)}[
         STREET.class_names[class_id]]
     return area >= MIN_AREA and area > 0.5 * width * height and low < width / height < high
-
-
-# --- Augmentation ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -184,9 +178,6 @@ def _colour_curve(rng: np.random.Generator) -> NDArray[np.uint8]:
     return (255 * np.clip(curve, 0, 1)).astype(np.uint8)[:, None, :]
 
 
-# --- Targets ---------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Targets:
     """What the heads should say, on the network's output grid of h x w cells."""
@@ -241,9 +232,6 @@ def _heat(shape: tuple[int, ...], rows: NDArray[np.float64], columns: NDArray[np
     for thing, class_id in enumerate(THING_IDS):
         heat[thing] = peaks[classes == class_id].max(axis=0, initial=0)
     return heat
-
-
-# --- Samples ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

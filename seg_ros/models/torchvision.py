@@ -85,9 +85,6 @@ def _freeze_norms(network: nn.Module) -> None:
                 setattr(module, name, FrozenBatchNorm2d(child.num_features, eps=0.0))
 
 
-# --- weights ---
-
-
 def cached_file(published: WeightsEnum) -> Path:
     """Return where torch keeps published weights once somebody fetched them."""
     return Path(torch.hub.get_dir()) / 'checkpoints' / Path(published.url).name
@@ -123,9 +120,6 @@ def download(url: str, path: Path) -> None:
                remedy=f'fetch it by hand to {path}, or give a file as *_weights')
 
 
-# --- classes ---
-
-
 @dataclass(frozen=True, eq=False)
 class Classes:
     """The classes of published weights, without those that are none."""
@@ -146,9 +140,6 @@ def classes_of(published: WeightsEnum) -> Classes:
     table = [VOID if name in _NOT_CLASSES else names.index(name) for name in channels]
     return Classes(label_set=LabelSet(names, frozenset(names)),
                    table=torch.tensor(table, dtype=torch.uint8))
-
-
-# --- models ---
 
 
 class _Network:

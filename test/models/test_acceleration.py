@@ -46,9 +46,6 @@ def network_in(mode: Acceleration) -> AcceleratedNetwork:
     return accelerate(Small(), ModelOptions(acceleration=mode))
 
 
-# --- one network ---
-
-
 @pytest.mark.parametrize(('precision', 'dtype'), [
     ('fp32', torch.float32), ('bf16', torch.bfloat16), ('fp16', torch.float16)])
 def test_layers_with_most_of_the_work_hold_their_weights_in_the_precision(precision, dtype):
@@ -98,9 +95,6 @@ def test_an_error_of_the_network_itself_is_raised_and_leaves_the_compiler(
         network(picture[:, :, :1])
     assert network.acceleration.compile == 'default'
     assert not caplog.records
-
-
-# --- the check against fp32 ---
 
 
 def segmentation_of(class_map, instance_map, class_ids=(), scores=()):
@@ -209,9 +203,6 @@ def test_a_model_without_an_accelerated_network_runs_as_it_is_and_says_so(caplog
     assert pipeline.modes == {'checkerboard': 'fp32'}
     assert [record.message for record in caplog.records] == [
         'checkerboard has no precision or compiler to choose, it runs as it is']
-
-
-# --- street_tiny ---
 
 
 def test_street_tiny_in_bf16_agrees_on_nearly_every_pixel():

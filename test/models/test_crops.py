@@ -104,9 +104,6 @@ def test_a_box_of_any_size_costs_no_more_than_a_few_frames():
     assert (found.class_map == 3).all()
 
 
-# --- logits ---
-
-
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 1000), channels=st.integers(1, 40),
        source=st.tuples(st.integers(1, 9), st.integers(1, 9)))

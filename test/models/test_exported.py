@@ -58,9 +58,6 @@ def trusted(path, options=ALL):
                            'allow_executable_models': True})
 
 
-# --- twelve cells ---
-
-
 def expected(contract):
     """Return the plain network's answer to IMAGE, prepared and read step by step."""
     network = network_for(contract)
@@ -177,9 +174,6 @@ def test_a_contract_serves_its_tasks(contract, tasks):
     assert parse_description(block(contract).encode()).tasks == tasks
 
 
-# --- options of the contracts: the same content said in another way ---
-
-
 def described(contract, **options):
     """Return the document's description of a contract with other options."""
     whole = parse_description(block(contract).encode())
@@ -291,9 +285,6 @@ def test_the_command_line_asks_a_file_for_the_task_that_it_serves(tmp_path):
         assert getattr(config, f'{task}_model') == path
 
 
-# --- the YAML ---
-
-
 YAML_ERRORS = [
     # what is changed, what is said
     ({'clases': ['a']}, "unknown key 'clases', did you mean 'classes'?"),
@@ -389,9 +380,6 @@ def test_numbers_may_be_fractions_and_exponents():
     assert read.input.mean == (0.001, 0.0, 1.0)
 
 
-# --- a file that does not fit its YAML ---
-
-
 def refused(path, options=ALL):
     """Return the one sentence about a file."""
     with pytest.raises(ModelError) as refusal:
@@ -466,9 +454,6 @@ def test_values_that_are_not_finite_are_an_error_and_never_a_label(tmp_path):
     with pytest.raises(NotFiniteError):
         model.predict([np.zeros((32, 32, 3), np.uint8)])
     model.predict([IMAGE])
-
-
-# --- safety ---
 
 
 class Trap:
@@ -608,9 +593,6 @@ def test_weights_out_of_the_folder_are_refused(model_files, tmp_path, location):
     shutil.copy(folder / 'w.bin', tmp_path / 'w.bin')
     (folder / 'link').symlink_to(tmp_path / 'w.bin')
     assert 'it leads out of its folder' in refused(path)
-
-
-# --- paths and devices ---
 
 
 @pytest.mark.parametrize(('spec', 'path'), [

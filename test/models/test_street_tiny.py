@@ -79,9 +79,6 @@ def one_sentence(caught: pytest.ExceptionInfo[ModelError]) -> str:
     return text
 
 
-# --- the packaged weights ---
-
-
 def test_the_packaged_weights_are_small_and_say_what_they_are(model):
     assert len(PACKAGED) <= 5_000_000
     assert model.sha256 == hashlib.sha256(PACKAGED).hexdigest()
@@ -102,9 +99,6 @@ def test_the_listed_size_is_the_real_one_and_below_a_million():
 def test_a_name_behind_the_family_is_refused():
     with pytest.raises(ModelError, match='unknown model street_tiny/large, expected street_tiny'):
         load('large', ModelOptions())
-
-
-# --- damaged weights ---
 
 
 @pytest.mark.parametrize(('data', 'reason'), [
@@ -176,9 +170,6 @@ def test_a_copy_of_the_weights_is_the_same_model(tmp_path, model):
     path.write_bytes(PACKAGED)
     copy = load('', ModelOptions(weights=str(path)))
     assert copy.sha256 == model.sha256
-
-
-# --- predictions ---
 
 
 def plain_answer(image: np.ndarray, model: StreetTiny) -> tuple[np.ndarray, np.ndarray]:

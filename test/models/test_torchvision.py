@@ -186,9 +186,6 @@ def test_an_image_that_is_almost_a_line_is_refused_by_mask_rcnn(pair):
             ours.predict([np.zeros((1, 400, 3), np.uint8)])
 
 
-# --- weights ---
-
-
 def test_weights_that_are_not_here_are_one_sentence_with_the_command_that_fetches_them(hub):
     for info in MODELS:
         name = info.spec.partition('/')[2]

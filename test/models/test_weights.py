@@ -70,9 +70,6 @@ def written(folder: Path, data: bytes, name: str = 'net.pth') -> Path:
     return folder / name
 
 
-# --- what is read ---
-
-
 @pytest.mark.parametrize('data', [
     SAFE, pth(TENSORS), pth(TENSORS, legacy=True), pth({'model': TENSORS, 'epoch': 3}),
     pth({'state_dict': TENSORS})], ids=['safetensors', 'pth', 'old pth', 'training', 'wrapped'])
@@ -103,9 +100,6 @@ def test_a_pin_that_no_file_of_the_model_has_is_refused():
         load_model('checkerboard', ModelOptions(sha256='a' * 64))
     with pytest.raises(ModelError, match=r'street_tiny\.safetensors of the package: its sha256'):
         load('', ModelOptions(sha256='a' * 64))
-
-
-# --- M1: what is broken ---
 
 
 @pytest.mark.parametrize(('data', 'reason'), [
@@ -162,9 +156,6 @@ def test_tensors_of_another_network_are_one_sentence(tmp_path):
     fill(nn.Linear(3, 2), TENSORS, name='net.pth')
 
 
-# --- M2: what attacks ---
-
-
 @pytest.mark.parametrize('legacy', [False, True])
 @pytest.mark.parametrize('wrap', [lambda trap: trap, lambda trap: {**TENSORS, 'x': trap}])
 def test_a_pickle_that_runs_code_is_refused_and_not_run(tmp_path, legacy, wrap):
@@ -194,9 +185,6 @@ def test_tensors_that_claim_more_than_the_file_holds_are_refused(tmp_path):
                              'data_offsets': [0, 1 << 42]}}).encode()
     data = len(huge).to_bytes(8, 'little') + huge
     assert 'no safetensors file' in refused(written(tmp_path, data))
-
-
-# --- folders ---
 
 
 def folder_with(root: Path, files: dict[str, bytes]) -> Path:
