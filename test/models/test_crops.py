@@ -73,6 +73,25 @@ def test_a_claim_is_settled_alike_on_host_and_device(seed, overlap):
     assert torch.equal(on_host, on_device)
 
 
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000), side=st.sampled_from([2, 14, 28]), binary=st.booleans(),
+       outside=st.sampled_from([0.0, 0.4]))
+def test_large_crops_are_painted_as_torchvision_pastes_them(seed, side, binary, outside):
+    size = (240, 320)
+    found = random_detections(seed, 4, size=size, side=side, outside=outside, binary=binary)
+    assert_painted_as_pasted(*found, size=size, overlap_threshold=1.0)
+
+
+@pytest.mark.parametrize('seed', range(5))
+def test_where_rounding_decides_over_a_large_crop_torchvisions_rounding_does(seed):
+    generator = torch.Generator().manual_seed(seed)
+    crops = 0.5 + torch.randint(-2, 3, (1, 28, 28), generator=generator) * 2.0 ** -24
+    found = assert_painted_as_pasted(
+        crops, torch.tensor([[20.0, 10.0, 220.0, 170.0]]), torch.tensor([1], dtype=torch.uint8),
+        torch.tensor([0.9]), size=(180, 240))
+    assert 1000 < (found.class_map == 1).sum() < 31_000
+
+
 def test_a_crowd_at_720p_is_the_same_pixel_for_pixel():
     found = random_detections(3, 40, size=(720, 1280))
     result = assert_painted_as_pasted(*found, size=(720, 1280), overlap_threshold=1.0)
