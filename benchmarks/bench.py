@@ -12,6 +12,8 @@ from pathlib import Path
 import platform
 from typing import Any
 
+from seg_ros.core.memory import keep_freed_memory
+
 ROOT = Path(__file__).resolve().parent.parent
 PAIR_MODULES = ('benchmarks.postprocess', 'benchmarks.paste')
 """Each has `pairs()`: what is measured side by side with a library's own way."""
@@ -27,6 +29,7 @@ def main() -> None:
     arguments = parser.parse_args()
     # as the node and the command line have it; read when torch is imported
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+    keep_freed_memory()
     for section in [arguments.only] if arguments.only else SECTIONS:
         run = {'frames': arguments.frames, 'rounds': arguments.rounds,
                'cores': os.cpu_count(), 'python': platform.python_version(),

@@ -16,9 +16,9 @@ from tqdm import tqdm
 
 from faults.robot import key_of, Launcher, Robot
 from seg_ros.core.config import Config
+from seg_ros.core.memory import keep_freed_memory
 from seg_ros.models.pipeline import Pipeline
 from seg_ros.ros.domain import lent_domain
-from seg_ros.ros.main import keep_freed_memory
 
 CAMERAS = (1, 2, 4)
 _HEIGHT, _WIDTH = 480, 640

@@ -23,6 +23,7 @@ from onnxruntime import quantization
 import torch
 from tqdm import tqdm
 
+from seg_ros.core.memory import keep_freed_memory
 from seg_ros.core.metrics import ConfusionMatrix, PanopticQuality
 from seg_ros.models.contract import Acceleration, ModelOptions
 from seg_ros.models.street_tiny import Features, StreetTiny
@@ -175,6 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument('--output', type=Path, default=REPORT)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format='%(message)s')
+    keep_freed_memory()
     torch.set_num_threads(1)  # the time of one core means the same on a machine that others use
     frames = Frames(val=list(camvid_examples('val')), streets=list(street_examples(STREETS)))
     report = _begin(options.output, frames)

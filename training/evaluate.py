@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 import torch
 from tqdm import tqdm
 
+from seg_ros.core.memory import keep_freed_memory
 from seg_ros.core.metrics import ConfusionMatrix, PanopticQuality, Quality
 from seg_ros.core.types import Segmentation, segmentation_from_ids, segmentation_from_map
 from seg_ros.models.contract import Model, ModelOptions
@@ -142,6 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument('--output', type=Path, default=REPORT)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format='%(message)s')
+    keep_freed_memory()
     torch.set_num_threads(options.threads)
     model = load('', ModelOptions(weights=options.weights,
                                   score_threshold=options.score_threshold))

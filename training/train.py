@@ -19,6 +19,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from seg_ros.core.memory import keep_freed_memory
 from seg_ros.models.acceleration import preferred_precision
 from seg_ros.models.street_tiny import read_weights, StreetNetwork, width_of, WIDTHS
 from training import evaluate
@@ -233,6 +234,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format='%(message)s')
     device = torch.device(options.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     machine = Machine.with_device(device)
+    keep_freed_memory()
     torch.set_num_threads(1)  # the trainer has threads of its own
     cv2.setNumThreads(1)  # OpenCV's threads do not survive the fork of the loading processes
     torch.backends.cudnn.benchmark = True  # the sizes are two

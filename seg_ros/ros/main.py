@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import MutableMapping
-import ctypes
 import os
 from pathlib import Path
 import signal
@@ -11,8 +10,7 @@ import sys
 import threading
 from types import FrameType
 
-# from malloc.h
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+from seg_ros.core.memory import keep_freed_memory
 
 _PROFILES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
 
@@ -49,20 +47,6 @@ def _end(number: int) -> None:
     name = signal.Signals(number).name
     os.write(2, f'not done {GRACE_S} s after {name}, ending the process\n'.encode())
     os._exit(0)
-
-
-def keep_freed_memory() -> None:
-    """Let glibc reuse an image's memory for the next one.
-
-    By default it hands large blocks back to the system, and every frame pays for fresh pages
-    again: building the messages of a 640x480 frame took 7 ms instead of 1.
-    """
-    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
-    if mallopt is None:
-        return
-    for option, value in ((_M_ARENA_MAX, 1), (_M_MMAP_THRESHOLD, 1 << 25),
-                          (_M_TRIM_THRESHOLD, 1 << 30)):
-        mallopt(option, value)
 
 
 def repair_soon(environment: MutableMapping[str, str]) -> None:

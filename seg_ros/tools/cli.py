@@ -13,6 +13,7 @@ import sys
 import time
 
 from seg_ros.core.config import parameter_table
+from seg_ros.core.memory import keep_freed_memory
 
 BAD_USE = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return the exit code; errors are one sentence on stderr."""
     logging.basicConfig(format='%(levelname)s: %(message)s')
     _choose_how_threads_wait()
+    keep_freed_memory()
     try:
         options = _parser().parse_args(arguments)
         return options.run(options)
