@@ -12,8 +12,6 @@ from types import FrameType
 
 from seg_ros.core.memory import keep_freed_memory
 
-_PROFILES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
-
 GRACE_S = 2.5
 """A node that has not ended so long after the first signal is ended."""
 
@@ -55,8 +53,9 @@ def repair_soon(environment: MutableMapping[str, str]) -> None:
     An image and its depth published at once overflow the default transport's buffers: a third of
     such images arrived 3 s late.
     """
-    if not any(name in environment for name in _PROFILES):
-        environment[_PROFILES[0]] = str(Path(__file__).with_name('fastdds_heartbeat.xml'))
+    from seg_ros.ros.shared_memory import PROFILES
+    if not any(name in environment for name in PROFILES):
+        environment[PROFILES[0]] = str(Path(__file__).with_name('fastdds_heartbeat.xml'))
 
 
 def _run(module: str) -> None:

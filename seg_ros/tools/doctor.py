@@ -54,14 +54,14 @@ def machine() -> Iterator[Finding]:
 
 def shared_memory(folder: Path, environment: Mapping[str, str]) -> Iterator[Finding]:
     """Yield how much room shared memory has, what it is used for, and what was left there."""
-    from seg_ros.ros.shared_memory import PROFILE, REMEDY, segment_size, shortage
-    profile = environment.get(PROFILE, '')
+    from seg_ros.ros.shared_memory import chosen_profile, REMEDY, segment_size, shortage
+    variable, profile = chosen_profile(environment)
     segment = segment_size(profile)
     if profile and not Path(profile).is_file():
-        yield Finding('shared memory profile', f'{PROFILE} is {profile!r}, which is no file',
+        yield Finding('shared memory profile', f'{variable} is {profile!r}, which is no file',
                       'give the whole path of config/fastdds_shared_memory.xml')
     elif not profile:
-        yield Finding('shared memory profile', f'{PROFILE} is not set: large images go in '
+        yield Finding('shared memory profile', f'{variable} is not set: large images go in '
                       f'pieces, segments have {segment >> 10} KB',
                       'export it for camera and node: config/fastdds_shared_memory.xml')
     else:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from seg_ros.ros.shared_memory import PROFILES
 from seg_ros.tools import doctor
 
 PROFILE = Path(__file__).parents[2] / 'config' / 'fastdds_shared_memory.xml'
@@ -21,8 +22,9 @@ def test_a_profile_that_is_not_in_use_is_to_be_mended(tmp_path, profile, words):
     assert words in first.text and 'config/fastdds_shared_memory.xml' in first.remedy
 
 
-def test_a_profile_in_use_is_well(tmp_path):
-    first, *_ = doctor.shared_memory(tmp_path, {'FASTRTPS_DEFAULT_PROFILES_FILE': str(PROFILE)})
+@pytest.mark.parametrize('variable', PROFILES)
+def test_a_profile_in_use_is_well(tmp_path, variable):
+    first, *_ = doctor.shared_memory(tmp_path, {variable: str(PROFILE)})
     assert first.remedy == '' and '64 MB' in first.text
 
 
