@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_ros.core.lattice import COLUMNS, Lattice, ROWS
+from seg_ros.core.lattice import Lattice, ROWS
 
 Floats = NDArray[np.float64]
 
@@ -18,31 +18,43 @@ def unknown_looks(count: int) -> Floats:
     return np.full((count, BANDS, 3), np.nan)
 
 
-def looks_of(lattice: Lattice, image: NDArray[np.uint8]) -> Floats:
-    """Return (N, BANDS, 3) mean RGB of the instances' pixels by third of the box, from the top.
+def row_colours(lattice: Lattice, image: NDArray[np.uint8]) -> Floats:
+    """Return (N, ROWS, 4): RGB of the instances' pixels, summed, and their number, by row.
 
-    NaN where an instance has no pixel of the lattice. The image is (H, W, 3) uint8 RGB.
+    The image is (H, W, 3) uint8 RGB.
     """
-    bands = (len(lattice.own) * BANDS, ROWS // BANDS * COLUMNS)
-    own = lattice.own.reshape(*bands[:1], 1, bands[1]).astype(np.float32)
-    colours = image.reshape(-1, 3).take(lattice.pixels.ravel(), axis=0).astype(np.float32)
-    total = (own @ colours.reshape(*bands, 3)).reshape(-1, BANDS, 3)  # small whole numbers: exact
-    count = own.sum(axis=(1, 2)).reshape(-1, BANDS, 1)
-    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    colours = np.ones((*lattice.own.shape, 4), np.float32)
+    colours[..., :3] = image.reshape(-1, 3).take(lattice.pixels, axis=0)
+    return np.einsum('nrck,nrc->nrk', colours, lattice.own.astype(np.float32))
 
 
-def likeness(tracks: Floats, instances: Floats, *, part: NDArray[np.bool_]) -> Floats:
-    """Return (P,) in 0..1 for pairs of looks, both (P, BANDS, 3); 1 where unknown.
+def looks_in(rows: Floats, bands: NDArray[np.intp]) -> Floats:
+    """Return (N, BANDS, 3) mean RGB of row colours (N, ROWS, 4) by the band of a row.
 
-    Thirds are compared with thirds; those of which part (P,) says that the box is not whole, with
-    whichever they are most like.
+    The bands are (N, ROWS), or (ROWS,) for all. NaN where a band has no pixel.
     """
-    squares = ((tracks[:, :, None] - instances[:, None]) ** 2).mean(axis=-1)
-    squares[np.isnan(squares)] = np.inf  # (P, track's, instance's band)
-    same = np.diagonal(squares, axis1=1, axis2=2)
-    nearest = np.where(part[:, None], squares.min(axis=1), same)
-    known = np.isfinite(nearest)
-    mean = np.where(known, nearest, 0).sum(axis=-1) / np.maximum(known.sum(axis=-1), 1)
+    chosen = bands[..., None, :] == np.arange(BANDS)[:, None]
+    total = chosen.astype(rows.dtype) @ rows
+    count = total[..., 3:]
+    return np.divide(total[..., :3], count, out=np.full((*count.shape[:2], 3), np.nan),
+                     where=count > 0)
+
+
+def bands_of(boxes: Floats, *, within: Floats) -> NDArray[np.intp]:
+    """Return (N, ROWS) in which third of `within` the lattice's rows of boxes lie.
+
+    Both are (N, 4) centre and size; what lies beyond belongs to the outer thirds.
+    """
+    share = (np.arange(ROWS) + 0.5) / ROWS - 0.5
+    places = boxes[:, 1, None] + share * boxes[:, 3, None] - within[:, 1, None]
+    return np.clip(BANDS * (places / within[:, 3, None] + 0.5), 0, BANDS - 1).astype(np.intp)
+
+
+def likeness(tracks: Floats, instances: Floats) -> Floats:
+    """Return (P,) in 0..1 for pairs of looks, both (P, BANDS, 3); 1 where unknown."""
+    squares = ((tracks - instances) ** 2).mean(axis=-1)
+    known = np.isfinite(squares)
+    mean = np.where(known, squares, 0).sum(axis=-1) / np.maximum(known.sum(axis=-1), 1)
     return np.exp(-mean / (2 * _SAME_STD ** 2))
 
 

@@ -8,8 +8,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_ros.core.appearance import looks_of, unknown_looks
-from seg_ros.core.lattice import Lattice
+from seg_ros.core.appearance import BANDS, bands_of, looks_in, row_colours
+from seg_ros.core.lattice import Lattice, ROWS
 from seg_ros.core.motion import centres_and_sizes, Floats
 from seg_ros.core.types import Instances, Segmentation
 
@@ -57,7 +57,7 @@ class Sighting:
     cut: Bools  # (N, 4) sides (left, top, right, bottom) at the image's border
     hidden: Bools  # (N, 4) the same, and sides that a nearer object hides
     reach: Floats  # (N, 4) how far the instance may go on at each side, pixels
-    looks: Floats  # (N, BANDS, 3) as `looks_of` gives them
+    colours: Floats  # (N, ROWS, 4) as `row_colours` gives them, none without an image
 
     @staticmethod
     def of(segmentation: Segmentation, image: NDArray[np.uint8] | None) -> Sighting:
@@ -74,16 +74,16 @@ class Sighting:
             areas=np.bincount(grid.ravel(), minlength=len(instances) + 1)[1:],
             cut=cut, hidden=cut | lattice.hidden,
             reach=np.where(cut, (-np.inf, -np.inf, np.inf, np.inf), lattice.reach),
-            looks=unknown_looks(len(instances)) if image is None else looks_of(lattice, image))
+            colours=np.zeros((len(instances), ROWS, 4)) if image is None
+            else row_colours(lattice, image))
 
-    @property
-    def part(self) -> Bools:
-        """Return (N,) whether top or bottom are hidden: thirds are not those of the object."""
-        return self.hidden[:, 1] | self.hidden[:, 3]
+    def own_looks(self) -> Floats:
+        """Return (N, BANDS, 3) looks of the instances by thirds of what is seen of them."""
+        return looks_in(self.colours, np.arange(ROWS) * BANDS // ROWS)
 
-    def whole_looks(self) -> Floats:
-        """Return the looks of what is seen from top to bottom, NaN for the others."""
-        return np.where(self.part[:, None, None], np.nan, self.looks)
+    def looks(self, rows: Rows, *, within: Floats) -> Floats:
+        """Return (n, BANDS, 3) looks of instances, by thirds of boxes (n, 4), centre and size."""
+        return looks_in(self.colours[rows], bands_of(self.measured[rows], within=within))
 
     def samples(self, boxes: Floats) -> Samples:
         """Return the grid's pixels relative to boxes (N, 4); the owner is the instance's row."""

@@ -27,6 +27,7 @@ _MAX_SURPRISE = 9.49  # chi-square of four axes, 95 % (DeepSORT)
 _MAX_AREA_RATIO = 5.0  # of boxes: what was hidden behind a large object is not that object
 _ROOM = 0.15  # of a box's size, by which it may look out behind what hides it
 _AMODAL = 0.7  # a fit that supposes hidden parts counts less
+_LAST_PART = 0.3  # and much less one that takes any part at the border for the last one
 _LOOKS_FLOOR = 0.3  # similarity counts so much less between unlike colours
 _LEAST_LIKE = 0.1  # a lost track does not come back in other colours
 _LOOKS_S = 0.5  # colours of a track follow with this time constant
@@ -104,7 +105,7 @@ class _Tracks:
     slots: NDArray[np.int64]  # (T,) as in Instances, -1 = none
     motion: Motion
     sizes: Floats  # (T, 2) width and height when it was seen last
-    looks: Floats  # (T, BANDS, 3) fading mean, as `looks_of` gives them
+    looks: Floats  # (T, BANDS, 3) fading mean, as `looks_in` gives them
     samples: Samples  # of the mask that was seen last
 
     def __len__(self) -> int:
@@ -232,9 +233,9 @@ class MaskTracker:
         known, new = np.flatnonzero(track_of >= 0), np.flatnonzero(track_of < 0)
         # their masks are this frame's from now on
         old = replace(tracks, samples=Samples.none()).take(track_of[known])
-        looks = blended(old.looks, sighting.whole_looks()[known],
-                        share=1 - math.exp(-seconds / _LOOKS_S))
         motion = old.motion.update(sighting.measured[known], hidden=sighting.hidden[known])
+        looks = blended(old.looks, sighting.looks(known, within=motion.position),
+                        share=1 - math.exp(-seconds / _LOOKS_S))
         seen = replace(old, motion=motion, looks=looks, sizes=motion.position[:, 2:])
         if len(new):
             seen = seen.join(self._born(sighting, new)).take(
@@ -258,7 +259,7 @@ class MaskTracker:
             votes=np.zeros((len(rows), 256), np.float32),
             slots=_slots(sighting.instances)[rows],
             motion=Motion.start(sighting.measured[rows]), sizes=sighting.measured[rows, 2:],
-            looks=sighting.looks[rows])
+            looks=sighting.looks(rows, within=sighting.measured[rows]))
 
 
 def _slots(instances: Instances) -> NDArray[np.int64]:
@@ -300,12 +301,29 @@ def _voted(tracks: _Tracks, instances: Instances, *, seconds: float) -> _Tracks:
 
 
 def _likeness(tracks: _Tracks, sighting: Sighting, *, pairs: Bools) -> Floats:
-    """Return (T, N) how alike the looks of the pairs are, 0 for the other ones."""
+    """Return (T, N) how alike the looks of the pairs are, 0 for the other ones.
+
+    The part of a track that an instance shows is compared with that part.
+    """
     like = np.zeros(pairs.shape)
     rows, columns = np.nonzero(pairs)
-    like[rows, columns] = likeness(tracks.looks[rows], sighting.looks[columns],
-                                   part=sighting.part[columns])
+    looks = sighting.own_looks()[columns]
+    part = np.flatnonzero((sighting.hidden[:, 1] | sighting.hidden[:, 3]).take(columns))
+    if len(part):
+        looks[part] = _looks_of_parts(
+            tracks.motion.position[rows[part]], tracks.sizes[rows[part]], sighting, columns[part])
+    like[rows, columns] = likeness(tracks.looks[rows], looks)
     return like
+
+
+def _looks_of_parts(position: Floats, sizes: Floats, sighting: Sighting, instances: Rows
+                    ) -> Floats:
+    """Return (n, BANDS, 3) looks of instances, each a part of a track of that place and sizes."""
+    hidden = sighting.hidden[instances]
+    whole = completed(sighting.measured[instances], cut=hidden, sizes=sizes)
+    # hidden above and below: only where it should be says what is seen
+    floating = (hidden[:, 1] & hidden[:, 3])[:, None]
+    return sighting.looks(instances, within=np.where(floating, position, whole))
 
 
 def _fit(tracks: _Tracks, sighting: Sighting) -> tuple[Floats, Floats]:
@@ -318,16 +336,19 @@ def _fit(tracks: _Tracks, sighting: Sighting) -> tuple[Floats, Floats]:
     few = np.minimum(samples[:, None], sighting.areas[None]) < _FEW_SAMPLES
     everything = np.arange(len(sighting.areas))
     overlap, likely = _fit_of_whole(tracks, sighting, everything, masks, few, cut=sighting.cut)
-    part = np.flatnonzero((sighting.hidden & ~sighting.cut).any(axis=1))
-    if len(part):
-        more = _fit_of_whole(tracks, sighting, part, masks, few, cut=sighting.hidden)
-        for fit, amodal in zip((overlap, likely), more, strict=True):
-            fit[:, part] = np.maximum(fit[:, part], _AMODAL * amodal)
+    for part, cut, last, discount in (
+            ((sighting.hidden & ~sighting.cut).any(axis=1), sighting.hidden, False, _AMODAL),
+            (sighting.cut.any(axis=1), sighting.cut, True, _LAST_PART)):
+        rows = np.flatnonzero(part)
+        if len(rows):
+            more = _fit_of_whole(tracks, sighting, rows, masks, few, cut=cut, last=last)
+            for fit, amodal in zip((overlap, likely), more, strict=True):
+                fit[:, rows] = np.maximum(fit[:, rows], discount * amodal)
     return overlap, likely
 
 
 def _fit_of_whole(tracks: _Tracks, sighting: Sighting, instances: Rows, masks: Floats, few: Bools,
-                  *, cut: Bools) -> tuple[Floats, Floats]:
+                  *, cut: Bools, last: bool = False) -> tuple[Floats, Floats]:
     """Return overlap and likelihood, (T, n), of instances if they go on behind their cut sides.
 
     masks (T, N) is their masks' overlap, few (T, N) where it says little.
@@ -341,10 +362,26 @@ def _fit_of_whole(tracks: _Tracks, sighting: Sighting, instances: Rows, masks: F
     alike = (grown < _MAX_AREA_RATIO) & (grown > 1 / _MAX_AREA_RATIO) | leaves
     alike &= _fits_behind(boxes, sighting.reach[instances])
     alike &= leaves | ~_outside(position, sighting)[:, None]
+    if last:
+        boxes = _last_parts(boxes, position, cut=sighting.cut[instances])
     box_iou = _box_iou(position, boxes)
     overlap = np.where(few[:, instances], box_iou, (masks[:, instances] + box_iou) / 2)
     likely = np.maximum(1 - tracks.motion.surprise(boxes) / _MAX_SURPRISE, 0)
     return np.where(alike, overlap, 0), np.where(alike, likely, 0)
+
+
+def _last_parts(boxes: Floats, position: Floats, *, cut: Bools) -> Floats:
+    """Return boxes (T, n, 4) of which those that the image's border cuts are as long as expected.
+
+    What is left of an object at a border may be its least part: along the border it tells no
+    size, if it lies where the track should be.
+    """
+    crossed = np.stack((cut[:, 1] | cut[:, 3], cut[:, 0] | cut[:, 2]), axis=1)  # of the other axis
+    expected = position[:, None]
+    slack = (expected[..., 2:] - boxes[..., 2:]) / 2
+    inside = np.abs(boxes[..., :2] - expected[..., :2]) <= slack + _ROOM * expected[..., 2:]
+    part = crossed & inside & (slack > 0)
+    return np.where(np.concatenate((part, part), axis=-1), expected, boxes)
 
 
 def _outside(boxes: Floats, sighting: Sighting) -> Bools:

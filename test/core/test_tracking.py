@@ -215,6 +215,27 @@ def test_an_object_at_the_border_keeps_its_name_however_long_it_stays_cut():
     assert followed._tracks.motion.position[0, 2] < 2 * 19
 
 
+def test_the_last_that_the_border_leaves_of_a_car_keeps_its_name():
+    # it slows down: all of it was expected to be gone
+    leaving = [scene((x, 8, 24, 40, CAR)) for x in range(10, 76, 12)]
+    bumper, elsewhere = scene((77, 18, 3, 13, CAR)), scene((77, 44, 3, 13, CAR))
+    for last, expected in ((bumper, [1]), (elsewhere, [2])):
+        assert follow(tracker(), [*leaving, last])[-1] == expected
+
+
+def test_the_part_of_a_lost_car_that_comes_back_is_compared_with_that_part():
+    # red above, blue below; it comes back above who stands before it
+    image = np.full((*SIZE, 3), 30, np.uint8)
+    image[20:24, :, 0], image[28:, :, 2] = 200, 200
+    car, before, over = (30, 20, 12, 12, CAR), (26, 14, 20, 32, PERSON), (26, 28, 20, 18, PERSON)
+    for picture, expected in ((image, 1), (image[..., ::-1].copy(), 3)):
+        followed = tracker()
+        frames = [(scene(car), image)] * 4 + [(scene(before), image), (scene(car, over), picture)]
+        shown = [ids(followed.update(frame, stamp=i * 100 * MS, image=colours))
+                 for i, (frame, colours) in enumerate(frames)]
+        assert shown[-1][0] == expected
+
+
 def test_a_lost_car_does_not_come_back_in_another_colour():
     car, nothing = (30, 20, 12, 10, CAR), scene()
     red, blue = (np.full((*SIZE, 3), rgb, np.uint8) for rgb in ((200, 30, 30), (30, 30, 200)))
