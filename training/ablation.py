@@ -120,7 +120,7 @@ WAYS = (
 )
 
 
-RECIPE = ('--batch-size', '4', '--parts', '2', '--peak-rate', '1.2e-3', '--warm-up', '60',
+RECIPE = ('--batch-size', '8', '--parts', '2', '--peak-rate', '2e-3', '--warm-up', '100',
           '--whole-from', '0.7', '--overlap', '1.0', '--scales', '0.7', '1.6',
           '--recoloured', '0.6', '--balanced', '0.5', '--synthetic-frames', '2400')
 """How the packaged weights were made; later words win."""
