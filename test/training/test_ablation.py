@@ -60,4 +60,5 @@ def test_only_missing_rows_are_measured_and_other_weights_start_anew(tmp_path, m
 def test_every_training_row_is_a_command_that_the_trainer_takes():
     for changes in ablation.TRAININGS.values():
         options = ablation.train._parse([*ablation.RECIPE, *changes, '--steps', '3'])
-        assert options.batch_size == 4 and options.steps == 3
+        plan = ablation.train._plan(options, parts=options.parts)
+        assert (plan.steps, plan.parts) == (3, 2)
