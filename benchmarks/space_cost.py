@@ -65,7 +65,6 @@ class Sensor:
         self._image = image_message(frame.image, encoding='rgb8', header=header)
         self._depth = image_message(depth, encoding='32FC1', header=header)
         self._info = camera_info_of(street)
-        self._info.header = header
         self._images = {name: robot.publisher(Image, f'{name}/image')
                         for name in ('/flat', '/space')}
         self._depths = robot.publisher(Image, '/space/depth')
@@ -73,16 +72,13 @@ class Sensor:
                        for name in ('camera_info', 'depth/camera_info')]
 
     def wait(self) -> None:
-        """Spin until both nodes hear everything, and tell them the calibration."""
+        """Spin until both nodes hear everything."""
         heard = [*self._images.values(), self._depths, *self._infos]
         self._robot.spin_until(
             lambda: all(p.get_subscription_count() for p in heard)
             and all(map(self._robot.node.count_publishers, self._robot.outputs))
             and all(self._robot.node.count_subscribers(f'/space/{name}') for name in SPACE),
             timeout_s=_PATIENCE_S, what='the nodes are up')
-        for publisher in self._infos:
-            publisher.publish(self._info)
-        self._robot.spin_for(0.5)
 
     def latencies_ms(self, case: Case, *, frames: int) -> list[float]:
         """Publish images in a beat; return publication to label image of each."""
@@ -91,7 +87,9 @@ class Sensor:
     def _latency_ms(self, case: Case) -> float:
         """Publish one image, its depth when it is due, and wait for labels and the next beat."""
         robot, header = self._robot, self._robot.header()
-        self._image.header = self._depth.header = header
+        self._image.header = self._depth.header = self._info.header = header
+        for publisher in self._infos:  # with each image, as cameras do: one alone can be lost
+            publisher.publish(self._info)
         sent_s = time.monotonic()
         self._images[case.namespace].publish(self._image)
         due = case.depth_after_s
@@ -155,9 +153,12 @@ def _node_figures(robot: Robot) -> dict[str, float]:
     def values(message: DiagnosticArray) -> dict[str, str]:
         return {value.key: value.value for status in message.status
                 if status.name.startswith('/space') for value in status.values}
-    robot.spin_until(lambda: any(map(values, robot.diagnostics)), timeout_s=_PATIENCE_S,
+
+    def complete() -> list[dict[str, str]]:
+        return [found for found in map(values, robot.diagnostics) if 'depth.joined' in found]
+    robot.spin_until(lambda: bool(complete()), timeout_s=_PATIENCE_S,
                      what='diagnostics of the node with depth')
-    newest = next(filter(None, map(values, reversed(robot.diagnostics))))
+    newest = complete()[-1]
     return {'joined': int(newest['depth.joined']), 'missing': int(newest['depth.missing']),
             'depth_ms_p50': float(newest['stage_ms.depth.p50'])}
 
