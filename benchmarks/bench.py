@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument('--only', choices=tuple(SECTIONS), help='leave the others as they were')
     parser.add_argument('--json', type=Path, default=ROOT / 'reports' / 'bench.json')
     arguments = parser.parse_args()
-    # as the node and the command line have it; read when torch is imported
+    # both as the node and the command line have it; the first is read when torch is imported
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     keep_freed_memory()
     for section in [arguments.only] if arguments.only else SECTIONS:

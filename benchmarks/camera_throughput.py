@@ -16,7 +16,6 @@ from tqdm import tqdm
 
 from faults.robot import key_of, Launcher, Robot
 from seg_ros.core.config import Config
-from seg_ros.core.memory import keep_freed_memory
 from seg_ros.models.pipeline import Pipeline
 from seg_ros.ros.domain import lent_domain
 
@@ -27,7 +26,6 @@ _ROUNDS = 9  # of node and bare model in turn: the machine's mood is the same fo
 
 def measure(*, frames: int) -> dict[str, dict[str, float]]:
     """Return frames a second of node and bare model for each number of cameras."""
-    keep_freed_memory()  # as the node's process does
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (_HEIGHT, _WIDTH, 3), dtype=np.uint8)
               for _ in range(max(CAMERAS))]

@@ -11,7 +11,6 @@ import tempfile
 import time
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray
 import numpy as np
 from sensor_msgs.msg import CameraInfo, Image
 from tqdm import tqdm
@@ -149,16 +148,8 @@ def _figures(robot: Robot, sensor: Sensor, *, frames: int) -> dict[str, Any]:
 def _node_figures(robot: Robot) -> dict[str, float]:
     """Return what the node with depth says of itself: frames joined, and what one took."""
     robot.diagnostics.clear()
-
-    def values(message: DiagnosticArray) -> dict[str, str]:
-        return {value.key: value.value for status in message.status
-                if status.name.startswith('/space') for value in status.values}
-
-    def complete() -> list[dict[str, str]]:
-        return [found for found in map(values, robot.diagnostics) if 'depth.joined' in found]
-    robot.spin_until(lambda: bool(complete()), timeout_s=_PATIENCE_S,
-                     what='diagnostics of the node with depth')
-    newest = complete()[-1]
+    robot.wait_for_diagnostic('depth.joined', bool)  # the other node has no depth to count
+    newest = robot.diagnostic_values()
     return {'joined': int(newest['depth.joined']), 'missing': int(newest['depth.missing']),
             'depth_ms_p50': float(newest['stage_ms.depth.p50'])}
 

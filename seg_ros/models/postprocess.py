@@ -267,8 +267,7 @@ def _resized_argmax(logits: torch.Tensor, *, size: tuple[int, int], want_sum: bo
     log_sum = torch.full(size, -torch.inf, device=device)
     for first in range(0, len(logits), _CHANNELS_AT_ONCE):
         some = logits[first:first + _CHANNELS_AT_ONCE]
-        part = resize(some) if resize else functional.interpolate(
-            some[None], size=size, mode='bilinear', align_corners=False)[0]
+        part = resize(some) if resize else _resized(some[None], *size)[0]
         value, place = part.max(dim=0)
         channel = torch.where(value > best, place + first, channel)
         best = torch.maximum(best, value)
@@ -311,9 +310,9 @@ def paint_crops(*, crops: torch.Tensor, boxes: torch.Tensor, class_ids: torch.Te
     for row, crop, box in zip(order.tolist(), padded, corners, strict=True):
         region = _region(box)
         here = canvas[region]
-        if 0 not in here.shape and _claim(here, _pasted(crop, box, size=here.shape),
-                                   value=len(kept) + 1,
-                                   overlap_threshold=options.overlap_threshold):
+        if 0 not in here.shape and _claim(
+                here, _pasted(crop, box, size=here.shape), value=len(kept) + 1,
+                overlap_threshold=options.overlap_threshold):
             kept.append(row)
             regions.append(region)
     return segmentation_of_owners(
@@ -363,9 +362,9 @@ def _mask_on_host(crop: torch.Tensor, height: int, width: int) -> NDArray[np.boo
     return _resized(crop, height, width).numpy()[0, 0] > _HALF
 
 
-def _resized(crop: torch.Tensor, height: int, width: int) -> torch.Tensor:
+def _resized(cells: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """Return the (N, C, height, width) pixels of (N, C, h, w) cells, bilinear."""
-    return functional.interpolate(crop, size=(height, width), mode='bilinear',
+    return functional.interpolate(cells, size=(height, width), mode='bilinear',
                                   align_corners=False)
 
 

@@ -53,7 +53,7 @@ def repair_soon(environment: MutableMapping[str, str]) -> None:
     An image and its depth published at once overflow the default transport's buffers: a third of
     such images arrived 3 s late.
     """
-    from seg_ros.ros.shared_memory import PROFILES
+    from seg_ros.ros.shared_memory import PROFILES  # signals are in hand now
     if not any(name in environment for name in PROFILES):
         environment[PROFILES[0]] = str(Path(__file__).with_name('fastdds_heartbeat.xml'))
 
