@@ -176,12 +176,19 @@ def tight_boxes(instance_map: NDArray[np.integer[Any]], count: int,
 
 def _shrunk(region: tuple[slice, slice], mask: NDArray[np.bool_]) -> tuple[slice, slice] | None:
     """Return the part of a region that is tight around the mask of it; None if that is empty."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if len(rows) == 0:
+    rows, columns = (_extent(np.any(mask, axis=axis)) for axis in (1, 0))
+    if not rows.stop:
         return None
     top, left = region[0].start, region[1].start
-    return slice(top + rows[0], top + rows[-1] + 1), slice(left + columns[0],
-                                                           left + columns[-1] + 1)
+    return (slice(top + rows.start, top + rows.stop),
+            slice(left + columns.start, left + columns.stop))
+
+
+def _extent(occurs: NDArray[np.bool_]) -> slice:
+    """Return from the first to the last of (n,) that occurs, slice(0, 0) if none does."""
+    if not occurs.any():
+        return slice(0, 0)
+    return slice(int(occurs.argmax()), len(occurs) - int(occurs[::-1].argmax()))
 
 
 def segmentation_from_map(

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 import torch
@@ -27,7 +28,6 @@ Canvas = torch.Tensor | NDArray[Any]
 _CHANNELS_AT_ONCE = 16
 _HALF = np.float32(0.5)
 _MOST_IN_A_BYTE = 255
-_LARGE = 100 * 100  # pixels; a smaller crop is resized faster at once than axis by axis
 _ROUNDING = np.float32(12 * 2 ** -25)  # of a pixel's probability: six times each in two ways
 
 
@@ -277,17 +277,23 @@ def _resized_argmax(logits: torch.Tensor, *, size: tuple[int, int], want_sum: bo
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let torch work alone: to wake others for each small crop costs more than they save."""
-    threads = torch.get_num_threads()
+def _for_small_crops() -> Iterator[None]:
+    """Let torch work alone and OpenCV by its own code, in this thread.
+
+    To wake other threads for each crop costs more than they save, and Intel's code, which OpenCV
+    takes where it can, rounds where it should not.
+    """
+    threads, with_ipp = torch.get_num_threads(), cv2.ipp.useIPP()
     torch.set_num_threads(1)
+    cv2.ipp.setUseIPP(False)
     try:
         yield
     finally:
         torch.set_num_threads(threads)
+        cv2.ipp.setUseIPP(with_ipp)
 
 
-@_one_thread()
+@_for_small_crops()
 def paint_crops(*, crops: torch.Tensor, boxes: torch.Tensor, class_ids: torch.Tensor,
                 scores: torch.Tensor, size: tuple[int, int], options: ModelOptions
                 ) -> Segmentation:
@@ -301,22 +307,21 @@ def paint_crops(*, crops: torch.Tensor, boxes: torch.Tensor, class_ids: torch.Te
     require_finite((scores, crops, boxes), model='the network')
     order = torch.argsort(scores, descending=True, stable=True)
     order = order[scores[order] >= options.score_threshold]
-    corners = _pasted_corners(boxes[order], crop_size=crops.shape[-1], size=size).tolist()
-    padded = functional.pad(crops[order], (1, 1, 1, 1))[:, None, None]
+    corners = _pasted_corners(boxes[order], crop_size=crops.shape[-1], size=size).cpu().numpy()
+    padded = functional.pad(crops[order], (1, 1, 1, 1))
+    placed = _placed(padded, corners, size)
     owner = _nobody(size, count=len(order), device=crops.device)
     canvas = _canvas(owner)
     kept: list[int] = []
-    regions: list[Region] = []
-    for row, crop, box in zip(order.tolist(), padded, corners, strict=True):
-        region = _region(box)
-        here = canvas[region]
-        if 0 not in here.shape and _claim(
-                here, _pasted(crop, box, size=here.shape), value=len(kept) + 1,
+    for place, mask in enumerate(_masks(placed)):
+        if 0 not in mask.shape and _claim(
+                canvas[placed.regions[place]], mask, value=len(kept) + 1,
                 overlap_threshold=options.overlap_threshold):
-            kept.append(row)
-            regions.append(region)
+            kept.append(place)
+    rows = order[kept]
     return segmentation_of_owners(
-        owner, class_ids=class_ids[kept], scores=scores[kept], options=options, within=regions)
+        owner, class_ids=class_ids[rows], scores=scores[rows], options=options,
+        within=[placed.regions[place] for place in kept])
 
 
 def _pasted_corners(boxes: torch.Tensor, *, crop_size: int, size: tuple[int, int]
@@ -331,53 +336,68 @@ def _pasted_corners(boxes: torch.Tensor, *, crop_size: int, size: tuple[int, int
     return torch.cat((middle - half, middle + half), dim=1).to(torch.int64)
 
 
-def _region(box: Sequence[int]) -> Region:
-    """Return the pixels of a frame from a first to a last column and row."""
-    left, top, right, bottom = box
-    return slice(max(top, 0), max(bottom + 1, 0)), slice(max(left, 0), max(right + 1, 0))
+def _regions(first: NDArray[np.int64], stop: NDArray[np.int64]) -> list[Region]:
+    """Return the pixels from (N, 2) first columns and rows up to those that are stopped at."""
+    return [(slice(top, bottom), slice(left, right))
+            for (left, top), (right, bottom) in zip(first.tolist(), stop.tolist(), strict=True)]
 
 
-def _pasted(crop: torch.Tensor, box: Sequence[int], *, size: Sequence[int]) -> Canvas:
-    """Return the (height, width) = size bool mask of a (1, 1, S, S) crop in the frame."""
-    left, top, right, bottom = box
-    height, width = max(bottom - top + 1, 1), max(right - left + 1, 1)
-    first_row, first_column = max(-top, 0), max(-left, 0)
-    shown = (slice(first_row, first_row + size[0]), slice(first_column, first_column + size[1]))
-    if crop.device.type == 'cpu':
-        return _mask_on_host(crop, height, width)[shown]
-    return (_resized(crop, height, width)[0, 0] > 0.5)[shown]
+@dataclass(frozen=True, eq=False)
+class _Placed:
+    """Crops and where they lie in a frame; a part of each may be outside."""
+
+    crops: torch.Tensor  # (N, S, S)
+    extents: NDArray[np.int64]  # (N, 2) width and height of a whole crop, pixels
+    regions: list[Region]  # of the frame
+    shown: list[Region]  # the same, in pixels of the whole crop
+
+    def mask(self, place: int) -> torch.Tensor:
+        """Return where a crop is above 0.5 in its region."""
+        width, height = self.extents[place].tolist()
+        pixels = _resized(self.crops[place][None, None], height, width)[0, 0]
+        return pixels[self.shown[place]] > 0.5
 
 
-def _mask_on_host(crop: torch.Tensor, height: int, width: int) -> NDArray[np.bool_]:
-    """Return where a (1, 1, S, S) crop of (height, width) pixels is above 0.5.
+def _placed(crops: torch.Tensor, corners: NDArray[np.int64], size: tuple[int, int]) -> _Placed:
+    """Place (N, S, S) crops at (N, 4) corners in a (height, width) frame."""
+    origin, end = corners[:, :2], corners[:, 2:] + 1
+    first, stop = (place.clip(0, size[::-1]) for place in (origin, end))
+    return _Placed(crops, extents=np.maximum(end - origin, 1), regions=_regions(first, stop),
+                   shown=_regions(first - origin, stop - origin))
 
-    Where an order of summing decides, torchvision's does.
+
+def _masks(placed: _Placed) -> Iterator[Canvas]:
+    """Yield where each crop is above 0.5 in its region."""
+    if placed.crops.device.type == 'cpu':
+        yield from _masks_on_host(placed)
+    else:
+        yield from map(placed.mask, range(len(placed.crops)))
+
+
+def _masks_on_host(placed: _Placed) -> Iterator[NDArray[np.bool_]]:
+    """Yield the masks by OpenCV, which is several times as fast.
+
+    Where an order of summing decides, torch's does.
     """
-    if height * width >= _LARGE:
-        probabilities = _resized_by_axis(crop[0, 0], height, width).numpy()
-        high = probabilities > _HALF + _ROUNDING
-        low = probabilities > _HALF - _ROUNDING
-        if np.count_nonzero(high) == np.count_nonzero(low):
-            return high
-    return _resized(crop, height, width).numpy()[0, 0] > _HALF
+    cells = np.float32(placed.crops.shape[-1])
+    # torch rounds the cells of a pixel to float32: OpenCV, told so, finds the same places
+    scales = (cells / placed.extents.astype(np.float32)).astype(np.float64)
+    stretch = 1 / scales
+    # of one scale in eight no inverse leads back, and a place may be rounded to its neighbour
+    inexact = (1 / stretch != scales).any(axis=1)
+    errors = np.where(inexact, _ROUNDING + 2 * np.spacing(cells), _ROUNDING)
+    limits = zip(_HALF + errors, _HALF - errors, strict=True)
+    for place, (crop, (across, down), (high, low), shown) in enumerate(zip(
+            placed.crops.numpy(), stretch.tolist(), limits, placed.shown, strict=True)):
+        pixels = cv2.resize(crop, None, fx=across, fy=down)[shown]
+        mask = pixels > high
+        if np.count_nonzero(mask) == np.count_nonzero(pixels > low):
+            yield mask
+        else:
+            yield placed.mask(place).numpy()
 
 
 def _resized(cells: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """Return the (N, C, height, width) pixels of (N, C, h, w) cells, bilinear."""
     return functional.interpolate(cells, size=(height, width), mode='bilinear',
                                   align_corners=False)
-
-
-def _resized_by_axis(crop: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """Return the (height, width) pixels of (h, w) cells; but for rounding as `_resized`."""
-    return _taller(_taller(crop.T, width).T, height)
-
-
-def _taller(cells: torch.Tensor, height: int) -> torch.Tensor:
-    """Return (h, w) cells as (height, w).
-
-    The columns go as channels: on these torch works at once, several times as fast.
-    """
-    rows, columns = cells.shape
-    channels = cells.contiguous().view(1, rows, 1, columns).permute(0, 3, 1, 2)
-    return _resized(channels, height, 1)[0, :, :, 0].T
