@@ -2,7 +2,7 @@
 """From what networks put out to a Segmentation, on the device, with one copy to the host."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,16 +16,12 @@ from torch.nn import functional
 from seg_ros.core.types import look_up, Segmentation, segmentation_from_map, VOID
 from seg_ros.models.contract import ModelOptions, NotFiniteError
 
-Resize = Callable[[torch.Tensor], torch.Tensor]
-"""From (C, h, w) cells to (C, H, W) pixels of the image."""
-
 Region = tuple[slice, slice]
 """Rows and columns of a frame."""
 
 Canvas = torch.Tensor | NDArray[Any]
 """A map on the device; one on the host as NumPy has it, which is faster at small ones."""
 
-_CHANNELS_AT_ONCE = 16
 _HALF = np.float32(0.5)
 _MOST_IN_A_BYTE = 255
 _ROUNDING = np.float32(12 * 2 ** -25)  # of a pixel's probability: six times each in two ways
@@ -235,47 +231,6 @@ def segmentation_of_owners(owner: torch.Tensor, *, class_ids: torch.Tensor, scor
         confidence=look_up(byte_of_value, value_map) if options.confidence else None)
 
 
-def label_pixels(logits: torch.Tensor, *, size: tuple[int, int], class_table: torch.Tensor,
-                 options: ModelOptions, resize: Resize | None = None) -> Segmentation:
-    """Return the best class of each pixel of (C, h, w) logits, at (height, width).
-
-    Logits are resized bilinearly, or as `resize` does where only a part of them shows the image,
-    then compared (the first of equals wins); class_table is (C,)
-    uint8, channel -> class id, 255 = void. Confidence is the softmax of the best channel, 0 on
-    void. A few channels at a time: all of them at the frame's size would be a gigabyte for 150
-    classes at 1080p.
-    """
-    require_finite((logits,), model='the network')
-    best, channel, log_sum = _resized_argmax(
-        logits.float(), size=size, want_sum=options.confidence, resize=resize)
-    classes = class_table[channel]
-    confidence = None
-    if options.confidence:
-        probability = torch.exp(best - log_sum).mul(255).round().clamp(0, 255)
-        confidence = probability.masked_fill(classes == VOID, 0).to(torch.uint8).cpu().numpy()
-    return segmentation_from_map(
-        class_map=classes.cpu().numpy(), instance_map=np.zeros(size, np.int32), class_ids=(),
-        scores=(), confidence=confidence)
-
-
-def _resized_argmax(logits: torch.Tensor, *, size: tuple[int, int], want_sum: bool,
-                    resize: Resize | None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return (H, W) maximum, its channel, and logsumexp (if wanted) of resized logits."""
-    device = logits.device
-    best = torch.full(size, -torch.inf, device=device)
-    channel = torch.zeros(size, dtype=torch.int64, device=device)
-    log_sum = torch.full(size, -torch.inf, device=device)
-    for first in range(0, len(logits), _CHANNELS_AT_ONCE):
-        some = logits[first:first + _CHANNELS_AT_ONCE]
-        part = resize(some) if resize else _resized(some[None], *size)[0]
-        value, place = part.max(dim=0)
-        channel = torch.where(value > best, place + first, channel)
-        best = torch.maximum(best, value)
-        if want_sum:
-            log_sum = torch.logaddexp(log_sum, part.logsumexp(dim=0))
-    return best, channel, log_sum
-
-
 @contextmanager
 def _for_small_crops() -> Iterator[None]:
     """Let torch work alone and OpenCV by its own code, in this thread.
@@ -354,7 +309,7 @@ class _Placed:
     def mask(self, place: int) -> torch.Tensor:
         """Return where a crop is above 0.5 in its region."""
         width, height = self.extents[place].tolist()
-        pixels = _resized(self.crops[place][None, None], height, width)[0, 0]
+        pixels = resized(self.crops[place][None, None], height, width)[0, 0]
         return pixels[self.shown[place]] > 0.5
 
 
@@ -397,7 +352,7 @@ def _masks_on_host(placed: _Placed) -> Iterator[NDArray[np.bool_]]:
             yield placed.mask(place).numpy()
 
 
-def _resized(cells: torch.Tensor, height: int, width: int) -> torch.Tensor:
+def resized(cells: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """Return the (N, C, height, width) pixels of (N, C, h, w) cells, bilinear."""
     return functional.interpolate(cells, size=(height, width), mode='bilinear',
                                   align_corners=False)

@@ -95,15 +95,19 @@ class Axis:
 
 @lru_cache(maxsize=16)
 def make_axis(extent: float, pixels: int, device: torch.device) -> Axis:
-    """Return how `pixels` pixels lie among the first `extent` cells of an axis."""
+    """Return how `pixels` pixels lie among the first `extent` cells of an axis.
+
+    Where torch's `interpolate` puts them: cells a pixel, and then places, are rounded to float32.
+    """
     limit = math.ceil(extent - 1e-6)
-    places = np.clip((np.arange(pixels) + 0.5) * (extent / pixels) - 0.5, 0, limit - 1)
+    scale = np.float64(np.float32(extent) / np.float32(pixels))
+    places = ((np.arange(pixels) + 0.5) * scale - 0.5).clip(0, limit - 1).astype(np.float32)
     low = places.astype(np.int64)
     tiles = _TILE * np.arange(-(-limit // _TILE))
     return Axis(
         low=torch.from_numpy(low).to(device),
         high=torch.from_numpy(np.minimum(low + 1, limit - 1)).to(device),
-        weight=torch.from_numpy((places - low).astype(np.float32)).to(device),
+        weight=torch.from_numpy(places - low.astype(np.float32)).to(device),
         span=slice(0, limit), cells=tuple(low.tolist()),
         starts=(*np.searchsorted(low, tiles).tolist(), pixels))
 

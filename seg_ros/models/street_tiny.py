@@ -30,6 +30,7 @@ from seg_ros.models.postprocess import (
     pixel_of_cell,
     require_finite,
 )
+from seg_ros.models.postprocess_labels import best_channels
 from seg_ros.models.weights import file_of, fill, ModelFile, read_file, refuse
 
 FORMAT = 1
@@ -362,19 +363,18 @@ class StreetTiny:
 
     def _decode(self, features: Features, *, height: int, width: int) -> Segmentation:
         """Make the maps of one (height, width) image on the device, then copy them over."""
-        logits = functional.interpolate(features.semantic.float(), size=(height, width),
-                                        mode='bilinear', align_corners=False)[0]
-        classes = logits.argmax(dim=0)
+        classes, confidence = best_channels(features.semantic[0].float(), size=(height, width),
+                                            want_confidence=self.options.confidence)
         centres = find_centres(self._scores(features), threshold=self.options.score_threshold,
                                stride=STRIDE)
         instance_map = self._owner_of_pixel(
             votes_of_offsets(features.offsets[0].float()), centres, classes)
-        confidence = _confidence(logits).cpu().numpy() if self.options.confidence else None
         return segmentation_from_map(
-            class_map=classes.to(torch.uint8).cpu().numpy(),
+            class_map=classes.cpu().numpy(),
             instance_map=instance_map.cpu().numpy(),
             class_ids=self._thing_ids[centres.things].to(torch.uint8).cpu().numpy(),
-            scores=centres.scores.cpu().numpy(), confidence=confidence)
+            scores=centres.scores.cpu().numpy(),
+            confidence=None if confidence is None else confidence.cpu().numpy())
 
     def _scores(self, features: Features) -> torch.Tensor:
         """Return the (things, h, w) scores: how likely a centre there is a true instance."""
@@ -416,9 +416,3 @@ def votes_of_offsets(offsets: torch.Tensor) -> torch.Tensor:
 def _nearest(cells: int, pixels: int, device: torch.device) -> torch.Tensor:
     """Return the (pixels,) index of the cell that each pixel of an axis lies in."""
     return torch.div(torch.arange(pixels, device=device) * cells, pixels, rounding_mode='floor')
-
-
-def _confidence(logits: torch.Tensor) -> torch.Tensor:
-    """Return round(255 p) as (H, W) uint8, p the probability of the best class."""
-    best = torch.exp(logits.amax(dim=0) - logits.logsumexp(dim=0))
-    return best.mul(255).round().clamp(0, 255).to(torch.uint8)

@@ -22,7 +22,8 @@ from seg_ros.core.labels import LabelSet
 from seg_ros.core.types import Segmentation, VOID
 from seg_ros.models.acceleration import accelerate
 from seg_ros.models.contract import fit, Model, ModelError, ModelInfo, ModelOptions, Task
-from seg_ros.models.postprocess import label_pixels, paint_crops, require_finite
+from seg_ros.models.postprocess import paint_crops, require_finite
+from seg_ros.models.postprocess_labels import label_pixels
 from seg_ros.models.weights import check_pin, fill, ModelFile, parse_tensors, read_file, refuse
 
 MAX_ASPECT = 8

@@ -11,7 +11,7 @@ from torchvision.models.detection.roi_heads import paste_masks_in_image
 
 from seg_ros.models import postprocess
 from seg_ros.models.contract import ModelOptions, NotFiniteError
-from seg_ros.models.postprocess import label_pixels, paint_crops, settle_overlaps
+from seg_ros.models.postprocess import paint_crops, settle_overlaps
 
 SIZE = (37, 53)
 
@@ -121,26 +121,6 @@ def test_a_box_of_any_size_costs_no_more_than_a_few_frames():
         crops=torch.ones(1, 28, 28), boxes=boxes, class_ids=torch.tensor([3], dtype=torch.uint8),
         scores=torch.tensor([0.9]), size=SIZE, options=ModelOptions())
     assert (found.class_map == 3).all()
-
-
-@settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 1000), channels=st.integers(1, 40),
-       source=st.tuples(st.integers(1, 9), st.integers(1, 9)))
-def test_labels_are_the_argmax_of_the_resized_logits(seed, channels, source):
-    generator = torch.Generator().manual_seed(seed)
-    logits = torch.randn((channels, *source), generator=generator)
-    table = torch.randint(0, 256, (channels,), generator=generator).to(torch.uint8)
-    resized = torch.nn.functional.interpolate(
-        logits[None], size=SIZE, mode='bilinear', align_corners=False)[0]
-    expected = table[resized.argmax(dim=0)]
-    found = label_pixels(logits, size=SIZE, class_table=table,
-                         options=ModelOptions(confidence=True))
-    np.testing.assert_array_equal(found.class_map, expected.numpy())
-    best = resized.softmax(dim=0).amax(dim=0).masked_fill(expected == 255, 0)
-    assert np.abs(found.confidence - 255.0 * best.numpy()).max() <= 0.51
-    assert len(found.instances) == 0
-    assert label_pixels(logits, size=SIZE, class_table=table,
-                        options=ModelOptions()).confidence is None
 
 
 def test_painting_alone_leaves_the_number_of_threads_as_it_was():

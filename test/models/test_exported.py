@@ -30,7 +30,8 @@ from seg_ros.models.own.description import parse_description
 from seg_ros.models.own.preparation import prepare
 from seg_ros.models.own.programs import FORMATS as FORMAT_READERS
 from seg_ros.models.own.programs import providers_for
-from seg_ros.models.postprocess import label_pixels, paint_crops, settle_overlaps
+from seg_ros.models.postprocess import paint_crops, settle_overlaps
+from seg_ros.models.postprocess_labels import label_pixels
 from seg_ros.models.postprocess_queries import Queries, QueryContract, segment_queries
 from seg_ros.tools.models import config_of
 

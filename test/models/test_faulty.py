@@ -19,11 +19,11 @@ from seg_ros.models.contract import (
 from seg_ros.models.faulty import mark
 from seg_ros.models.pipeline import Pipeline
 from seg_ros.models.postprocess import (
-    label_pixels,
     paint_crops,
     require_finite,
     settle_overlaps,
 )
+from seg_ros.models.postprocess_labels import label_pixels
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
 

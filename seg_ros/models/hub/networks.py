@@ -21,7 +21,8 @@ from seg_ros.models.contract import ALL_TASKS, Model, ModelError, ModelOptions, 
 from seg_ros.models.hub.classes import Classes, read_classes
 from seg_ros.models.hub.eomt import EomtNetwork
 from seg_ros.models.hub.preparation import Preparation, Prepared, read_preparation
-from seg_ros.models.postprocess import label_pixels, require_finite
+from seg_ros.models.postprocess import require_finite
+from seg_ros.models.postprocess_labels import label_pixels
 from seg_ros.models.postprocess_queries import Queries, QueryContract, segment_queries
 from seg_ros.models.postprocess_windows import label_windows, Windows
 from seg_ros.models.weights import ModelFolder, parse_tensors, read_file, refuse

@@ -21,13 +21,13 @@ from seg_ros.models.own.description import (
 from seg_ros.models.own.preparation import Prepared
 from seg_ros.models.postprocess import (
     find_centres,
-    label_pixels,
     own_pixels,
     paint_crops,
     pixel_of_cell,
     require_finite,
     settle_overlaps,
 )
+from seg_ros.models.postprocess_labels import label_pixels
 from seg_ros.models.postprocess_queries import (
     Grid,
     make_axis,
@@ -92,7 +92,7 @@ def _label(logits: torch.Tensor, frame: Prepared, classes: Classes, table: torch
     """Return the classes of (C, h, w) logits."""
     _expect(len(logits), len(classes.channels), 'its number of class logits')
     return label_pixels(logits, size=frame.size, class_table=table, options=options,
-                        resize=_grid(frame, logits).resize if frame.is_padded else None)
+                        grid=_grid(frame, logits) if frame.is_padded else None)
 
 
 class LogitsReader:
