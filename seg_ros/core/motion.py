@@ -18,6 +18,7 @@ _AXES = np.array([1.0, 1.0, 0.25, 0.25])  # of both: sizes change less than plac
 _MAX_GROWTH = 3.0  # sizes a second
 _MAX_STEP = 0.5  # of relative growth in one prediction
 _LOOSE = 25.0  # a box that is looked for may be so much worse, in variance
+_SLIM = 0.4  # width of a slim box, by its height
 _SUDDEN = 9.0  # chi-square of one axis, 99.7 %
 _GROWTH_FADE_S = 0.3  # an unseen box soon stops to grow or shrink
 
@@ -122,6 +123,11 @@ class Motion:
         scale = np.sqrt(np.maximum(measured[..., 2:3] * measured[..., 3:], _MIN_SIZE))
         variance = self.position_var[:, None] + _LOOSE * ((_POSITION_STD * scale) ** 2 + 0.25)
         return ((measured - self.position[:, None]) ** 2 / variance).sum(axis=-1)
+
+    def spread(self) -> Floats:
+        """Return (T,) variance of the place along x, in squares of the width of a slim box."""
+        area = np.maximum(self.position[:, 2] * self.position[:, 3], _MIN_SIZE)
+        return self.position_var[:, 0] / (_SLIM * area)
 
     def boxes(self) -> Floats:
         """Return (T, 4) x_min y_min x_max y_max."""

@@ -19,16 +19,23 @@ from seg_ros.core.motion import Floats, Motion
 from seg_ros.core.sighting import Bools, completed, Rows, Samples, Sighting
 from seg_ros.core.types import Instances, look_up, Segmentation
 
+_SAME_MASK = 0.25  # overlap of masks, of what may be one whatever its box
 _FEW_SAMPLES = 6  # smaller masks say little: boxes alone decide
 _BUFFER = 0.15  # of a box's size, added on each side before boxes are compared
-_LOST_DISCOUNT = 0.2  # what is seen goes before what has long been lost
 _SAME_ROLE, _OTHER_ROLE = 0.9, 0.2  # similarity counts less between other classes
 _MAX_SURPRISE = 9.49  # chi-square of four axes, 95 % (DeepSORT)
 _MAX_AREA_RATIO = 5.0  # of boxes: what was hidden behind a large object is not that object
 _ROOM = 0.15  # of a box's size, by which it may look out behind what hides it
-_AMODAL = 0.7  # a fit that supposes hidden parts counts less
-_LAST_PART = 0.3  # and much less one that takes any part at the border for the last one
-_LOOKS_FLOOR = 0.3  # similarity counts so much less between unlike colours
+# Logarithms of odds that a track and an instance are one object, rounded from a conditional
+# logistic regression on the streets that the tracker was tuned on (docs/tracking.md)
+_PRIOR = -1.0
+_MASKS, _BOXES = 8.0, 12.0  # overlap is whole, where it is sure where the track should be
+_BOXES_ALONE = 4.0  # more of boxes, where masks are too small
+_EXPECTED, _SURPRISE = 7.0, 0.2  # where it is not: at the place expected, less for the distance
+_AMODAL = 2.0  # less where hidden parts are supposed
+_LAST_PART = 1.0  # and where what is at the border is taken for the last part
+_UNLIKE, _MOST_UNLIKE = 2.0, 2.0  # less for each power of e that colours are less like, so many
+_UNSURE = 12.0  # how trust in overlap falls with the variance of the place, in squares of a width
 _LEAST_LIKE = 0.1  # a lost track does not come back in other colours
 _LOOKS_S = 0.5  # colours of a track follow with this time constant
 _VOTES_S = 1.0  # votes for a track's class fade with this time constant
@@ -144,10 +151,12 @@ class MaskTracker:
     """Matches the masks of a frame with the tracks' masks, moved to where they should be now.
 
     Motion is a Kalman filter in real time (SORT, Bewley et al. 2016). Similarity is how far masks
-    and boxes overlap and how likely the filter finds the box (DeepSORT, Wojke et al. 2017), less
-    between unlike classes and colours. Sure instances are matched before unsure ones (ByteTrack,
-    Zhang et al. 2022), and before them those that a streaming model names by a query slot, as far
-    as their masks confirm it. Every instance gets an id at once.
+    and boxes overlap, or how likely the filter finds the box where it is not sure of the place
+    (DeepSORT, Wojke et al. 2017), less between unlike classes and colours: the logarithm of the
+    odds that both are one object, so that the largest sum is what is most likely. Sure instances
+    are matched before unsure ones (ByteTrack, Zhang et al. 2022), and before them those that a
+    streaming model names by a query slot, as far as their masks confirm it. Every instance gets
+    an id at once.
     """
 
     def __init__(self, config: TrackingConfig, label_set: LabelSet, *,
@@ -209,15 +218,14 @@ class MaskTracker:
             return track_of
         config, instances = self._config, sighting.instances
         affinity = self._affinity[np.ix_(tracks.class_ids, instances.class_ids)]
-        overlap, likely = _fit(tracks, sighting)
         lost = unseen_s > seconds
-        possible = (affinity * overlap >= config.iou_threshold) \
-            | ((likely > 0) & (affinity >= _SAME_ROLE))
+        fit = _fit(tracks, sighting, lost=lost)
+        possible = (affinity * fit.overlap >= config.iou_threshold) \
+            | (fit.near & (affinity >= _SAME_ROLE))
         like = _likeness(tracks, sighting, pairs=possible)
         possible &= (like > _LEAST_LIKE) | ~lost[:, None]
-        fresh = 1 - _LOST_DISCOUNT * np.minimum(unseen_s / max(config.max_lost_s, 1e-9), 1)
-        similarity = np.where(possible, fresh[:, None] * affinity * (overlap + likely) / 2
-                              * (_LOOKS_FLOOR + (1 - _LOOKS_FLOOR) * like), 0)
+        unlike = -np.log(np.maximum(like, math.exp(-_MOST_UNLIKE)))
+        similarity = np.where(possible, affinity * (fit.odds - _UNLIKE * unlike), 0)
         if instances.slots is not None:
             _assign(track_of, np.where(_same_slot(tracks, instances), similarity, 0),
                     instances=np.ones(len(instances), bool))
@@ -326,62 +334,82 @@ def _looks_of_parts(position: Floats, sizes: Floats, sighting: Sighting, instanc
     return sighting.looks(instances, within=np.where(floating, position, whole))
 
 
-def _fit(tracks: _Tracks, sighting: Sighting) -> tuple[Floats, Floats]:
-    """Return (T, N) in 0..1: overlap with where a track should be, and how likely that box is.
+@dataclass(frozen=True, eq=False)
+class _Fit:
+    """How tracks and instances fit, (T, N) each."""
+
+    overlap: Floats  # 0..1, of masks and boxes
+    near: Bools  # whether the filter believes the box
+    odds: Floats  # logarithm of the odds that both are one object, before looks
+
+    def improve(self, columns: Rows, other: _Fit, *, cost: float) -> None:
+        """Take what fits better, of some instances, if something is supposed about them."""
+        self.overlap[:, columns] = np.maximum(self.overlap[:, columns], other.overlap)
+        self.near[:, columns] |= other.near
+        self.odds[:, columns] = np.maximum(self.odds[:, columns], other.odds - cost)
+
+
+def _fit(tracks: _Tracks, sighting: Sighting, *, lost: Bools) -> _Fit:
+    """Return how all tracks and instances fit; lost (T,) tracks were not in the last frame.
 
     What is cut off by the image's border may be as large as the track was; so may, for less,
     what a nearer object hides.
     """
-    masks, samples = _mask_overlap(tracks, sighting)
-    few = np.minimum(samples[:, None], sighting.areas[None]) < _FEW_SAMPLES
-    everything = np.arange(len(sighting.areas))
-    overlap, likely = _fit_of_whole(tracks, sighting, everything, masks, few, cut=sighting.cut)
-    for part, cut, last, discount in (
-            ((sighting.hidden & ~sighting.cut).any(axis=1), sighting.hidden, False, _AMODAL),
-            (sighting.cut.any(axis=1), sighting.cut, True, _LAST_PART)):
-        rows = np.flatnonzero(part)
-        if len(rows):
-            more = _fit_of_whole(tracks, sighting, rows, masks, few, cut=cut, last=last)
-            for fit, amodal in zip((overlap, likely), more, strict=True):
-                fit[:, rows] = np.maximum(fit[:, rows], discount * amodal)
-    return overlap, likely
+    masks = _Masks.of(tracks, sighting, lost=lost)
+    everything, measured = np.arange(len(sighting.areas)), sighting.measured[None]
+    sizes, position = tracks.sizes[:, None], tracks.motion.position
+    fit = _fit_of(tracks, sighting, everything, masks, boxes=completed(
+        measured, cut=sighting.cut[None], sizes=sizes))
+    behind = np.flatnonzero((sighting.hidden & ~sighting.cut).any(axis=1))
+    if len(behind):
+        boxes = completed(measured[:, behind], cut=sighting.hidden[behind][None], sizes=sizes)
+        fit.improve(behind, _fit_of(
+            tracks, sighting, behind, masks, boxes=boxes,
+            allowed=_fits_behind(boxes, sighting.reach[behind])), cost=_AMODAL)
+    leaving = np.flatnonzero(sighting.cut.any(axis=1))
+    if len(leaving):
+        cut = sighting.cut[leaving]
+        boxes = completed(_last_parts(measured[:, leaving], position, cut=cut), cut=cut[None],
+                          sizes=sizes)
+        fit.improve(leaving, _fit_of(tracks, sighting, leaving, masks, boxes=boxes),
+                    cost=_LAST_PART)
+    return fit
 
 
-def _fit_of_whole(tracks: _Tracks, sighting: Sighting, instances: Rows, masks: Floats, few: Bools,
-                  *, cut: Bools, last: bool = False) -> tuple[Floats, Floats]:
-    """Return overlap and likelihood, (T, n), of instances if they go on behind their cut sides.
-
-    masks (T, N) is their masks' overlap, few (T, N) where it says little.
-    """
-    cut, leaves = cut[instances], sighting.cut[instances].any(axis=1)
-    boxes = completed(sighting.measured[instances][None], cut=cut[None],
-                      sizes=tracks.sizes[:, None])
-    position = tracks.motion.position
-    grown = (boxes[..., 2] * boxes[..., 3]) / (position[:, 2] * position[:, 3])[:, None]
+def _fit_of(tracks: _Tracks, sighting: Sighting, instances: Rows, masks: _Masks, *,
+            boxes: Floats, allowed: Bools | bool = True) -> _Fit:
+    """Return the fit of tracks and n instances, if these are as large as boxes (T, n, 4)."""
+    motion, leaves = tracks.motion, sighting.cut[instances].any(axis=1)
+    grown = boxes[..., 2:].prod(axis=-1) / motion.position[:, None, 2:].prod(axis=-1)
     # any part of what leaves may be the last one that is seen
-    alike = (grown < _MAX_AREA_RATIO) & (grown > 1 / _MAX_AREA_RATIO) | leaves
-    alike &= _fits_behind(boxes, sighting.reach[instances])
-    alike &= leaves | ~_outside(position, sighting)[:, None]
-    if last:
-        boxes = _last_parts(boxes, position, cut=sighting.cut[instances])
-    box_iou = _box_iou(position, boxes)
-    overlap = np.where(few[:, instances], box_iou, (masks[:, instances] + box_iou) / 2)
-    likely = np.maximum(1 - tracks.motion.surprise(boxes) / _MAX_SURPRISE, 0)
-    return np.where(alike, overlap, 0), np.where(alike, likely, 0)
+    alike = _alike(grown) | masks.same[:, instances] | leaves
+    alike &= allowed & (leaves | ~_outside(motion.position, sighting)[:, None])
+    overlap, few = masks.overlap[:, instances], masks.few[:, instances]
+    box_iou, surprise = _box_iou(motion.position, boxes), motion.surprise(boxes)
+    sure = 1 / (1 + _UNSURE * motion.spread()[:, None])
+    odds = sure * (_MASKS * overlap * ~few + _BOXES * box_iou) + _BOXES_ALONE * box_iou * few \
+        + (1 - sure) * (_EXPECTED - _SURPRISE * surprise) + _PRIOR
+    return _Fit(overlap=np.where(alike, np.where(few, box_iou, (overlap + box_iou) / 2), 0),
+                near=alike & (surprise < _MAX_SURPRISE), odds=np.where(alike, odds, -np.inf))
 
 
-def _last_parts(boxes: Floats, position: Floats, *, cut: Bools) -> Floats:
-    """Return boxes (T, n, 4) of which those that the image's border cuts are as long as expected.
+def _alike(ratio: Floats) -> Bools:
+    """Return whether areas of that ratio may be those of one object."""
+    return (ratio < _MAX_AREA_RATIO) & (ratio > 1 / _MAX_AREA_RATIO)
+
+
+def _last_parts(measured: Floats, position: Floats, *, cut: Bools) -> Floats:
+    """Return boxes (T, n, 4), those that the image's border cuts as long as expected there.
 
     What is left of an object at a border may be its least part: along the border it tells no
     size, if it lies where the track should be.
     """
     crossed = np.stack((cut[:, 1] | cut[:, 3], cut[:, 0] | cut[:, 2]), axis=1)  # of the other axis
     expected = position[:, None]
-    slack = (expected[..., 2:] - boxes[..., 2:]) / 2
-    inside = np.abs(boxes[..., :2] - expected[..., :2]) <= slack + _ROOM * expected[..., 2:]
+    slack = (expected[..., 2:] - measured[..., 2:]) / 2
+    inside = np.abs(measured[..., :2] - expected[..., :2]) <= slack + _ROOM * expected[..., 2:]
     part = crossed & inside & (slack > 0)
-    return np.where(np.concatenate((part, part), axis=-1), expected, boxes)
+    return np.where(np.concatenate((part, part), axis=-1), expected, measured)
 
 
 def _outside(boxes: Floats, sighting: Sighting) -> Bools:
@@ -404,6 +432,23 @@ def _fits_behind(boxes: Floats, reach: Floats) -> Bools:
     return inside[..., 0] & inside[..., 1]
 
 
+@dataclass(frozen=True, eq=False)
+class _Masks:
+    """How the tracks' masks, moved to where they should be, and the frame's compare, (T, N)."""
+
+    overlap: Floats  # 0..1
+    few: Bools  # where it says little
+    same: Bools  # they overlap from one frame to the next, and are about as large
+
+    @staticmethod
+    def of(tracks: _Tracks, sighting: Sighting, *, lost: Bools) -> _Masks:
+        """Compare them; what lost (T,) tracks showed is long ago."""
+        overlap, samples = _mask_overlap(tracks, sighting)
+        few = np.minimum(samples[:, None], sighting.areas[None]) < _FEW_SAMPLES
+        alike = _alike(sighting.areas[None] / np.maximum(samples, 1)[:, None])
+        return _Masks(overlap, few, alike & (overlap > _SAME_MASK) & ~lost[:, None])
+
+
 def _mask_overlap(tracks: _Tracks, sighting: Sighting) -> tuple[Floats, Rows]:
     """Return (T, N) overlap of the moved masks with the frame's, and the masks' (T,) samples.
 
@@ -423,7 +468,8 @@ def _mask_overlap(tracks: _Tracks, sighting: Sighting) -> tuple[Floats, Rows]:
     joint = owner * values + sighting.grid[rows, columns]
     histogram = np.bincount(joint, minlength=len(tracks) * values).reshape(-1, values)
     samples = histogram.sum(axis=1)
-    shared, areas = histogram[:, 1:], sighting.areas[None]
+    areas = sighting.areas[None]
+    shared = np.minimum(histogram[:, 1:], areas)  # a mask that shrinks lies double
     union = samples[:, None] + areas - shared
     smaller = np.minimum(samples[:, None], areas)
     overlap = (shared / np.maximum(union, 1) + shared / np.maximum(smaller, 1)) / 2

@@ -15,6 +15,7 @@ from seg_ros.core.labels import LabelSet
 from seg_ros.core.sighting import Sighting
 from seg_ros.core.tracking import (
     _mask_overlap,
+    _predicted,
     make_tracker,
     MaskTracker,
     NoTracker,
@@ -204,6 +205,25 @@ def test_what_is_hidden_behind_a_large_object_does_not_inherit_its_name():
     assert follow(tracker(), [scene(near)] * 4 + [scene(small)])[-1] == [2]
 
 
+def behind(stripes, *objects):
+    """Return a frame in which columns (from, to) before the objects hide them."""
+    shown = scene(*objects)
+    free = np.ones(SIZE, bool)
+    for left, right in stripes:
+        free[:, left:right] = False
+    return segmentation_from_map(
+        class_map=np.where(free, shown.class_map, np.uint8(ROAD)),
+        instance_map=np.where(free, shown.instance_map, np.int32(0)),
+        class_ids=[o[4] for o in objects], scores=[0.9 for _ in objects])
+
+
+def test_the_same_pixels_are_the_same_object_though_its_box_shrinks_at_once():
+    # a strip on either side of what hides the car, then one of the two
+    car = (10, 20, 60, 12, CAR)
+    both, one = behind([(20, 69)], car), behind([(20, 80)], car)
+    assert follow(tracker(), [both] * 4 + [one]) == [[1]] * 5
+
+
 def test_an_object_at_the_border_keeps_its_name_however_long_it_stays_cut():
     # it came in growing; its hidden width must not be believed to grow for ever
     coming = [scene((0, 20, 4 + 3 * i, 10 + 2 * i, CAR)) for i in range(6)]
@@ -363,6 +383,15 @@ def test_overlap_of_masks_is_what_the_definition_says_pixel_by_pixel():
         smaller = min(one.sum(), other.sum())
         assert found[row, column] == pytest.approx((shared / union + shared / smaller) / 2)
     np.testing.assert_array_equal(samples, np.bincount(before.ravel())[1:])
+
+
+def test_a_mask_that_shrinks_overlaps_no_more_than_all_of_it():
+    followed = tracker()
+    for i, length in enumerate((24, 20, 16, 12)):
+        followed.update(scene((40, 20, length, length, CAR)), stamp=i * 100 * MS)
+    moved = _predicted(followed._tracks, seconds=0.2, last_stamp=300 * MS)
+    found, _ = _mask_overlap(moved, Sighting.of(scene((40, 20, 6, 6, CAR)), None))
+    assert 0.5 < found[0, 0] <= 1
 
 
 def test_ids_larger_than_the_packing_stay_whole():
