@@ -26,9 +26,9 @@ _SAME_ROLE, _OTHER_ROLE = 0.9, 0.2  # similarity counts less between other class
 _MAX_SURPRISE = 9.49  # chi-square of four axes, 95 % (DeepSORT)
 _MAX_AREA_RATIO = 5.0  # of boxes: what was hidden behind a large object is not that object
 _ROOM = 0.15  # of a box's size, by which it may look out behind what hides it
-# Logarithms of odds that a track and an instance are one object, rounded from a conditional
-# logistic regression on the streets that the tracker was tuned on (docs/tracking.md)
-_PRIOR = -1.0
+# Logarithms of odds that a track and an instance are one object: a conditional logistic regression
+# on the streets that the tracker was tuned on, simplified and rounded (docs/tracking.md)
+_PRIOR = -1.0  # of any pair
 _MASKS, _BOXES = 8.0, 12.0  # overlap is whole, where it is sure where the track should be
 _BOXES_ALONE = 4.0  # more of boxes, where masks are too small
 _EXPECTED, _SURPRISE = 7.0, 0.2  # where it is not: at the place expected, less for the distance
@@ -342,11 +342,13 @@ class _Fit:
     near: Bools  # whether the filter believes the box
     odds: Floats  # logarithm of the odds that both are one object, before looks
 
-    def improve(self, columns: Rows, other: _Fit, *, cost: float) -> None:
-        """Take what fits better, of some instances, if something is supposed about them."""
-        self.overlap[:, columns] = np.maximum(self.overlap[:, columns], other.overlap)
-        self.near[:, columns] |= other.near
-        self.odds[:, columns] = np.maximum(self.odds[:, columns], other.odds - cost)
+    def or_else(self, columns: Rows, other: _Fit, *, cost: float) -> _Fit:
+        """Return the better of the two for some instances; what the other supposes costs odds."""
+        overlap, near, odds = self.overlap.copy(), self.near.copy(), self.odds.copy()
+        overlap[:, columns] = np.maximum(overlap[:, columns], other.overlap)
+        near[:, columns] |= other.near
+        odds[:, columns] = np.maximum(odds[:, columns], other.odds - cost)
+        return _Fit(overlap, near, odds)
 
 
 def _fit(tracks: _Tracks, sighting: Sighting, *, lost: Bools) -> _Fit:
@@ -363,7 +365,7 @@ def _fit(tracks: _Tracks, sighting: Sighting, *, lost: Bools) -> _Fit:
     behind = np.flatnonzero((sighting.hidden & ~sighting.cut).any(axis=1))
     if len(behind):
         boxes = completed(measured[:, behind], cut=sighting.hidden[behind][None], sizes=sizes)
-        fit.improve(behind, _fit_of(
+        fit = fit.or_else(behind, _fit_of(
             tracks, sighting, behind, masks, boxes=boxes,
             allowed=_fits_behind(boxes, sighting.reach[behind])), cost=_AMODAL)
     leaving = np.flatnonzero(sighting.cut.any(axis=1))
@@ -371,8 +373,8 @@ def _fit(tracks: _Tracks, sighting: Sighting, *, lost: Bools) -> _Fit:
         cut = sighting.cut[leaving]
         boxes = completed(_last_parts(measured[:, leaving], position, cut=cut), cut=cut[None],
                           sizes=sizes)
-        fit.improve(leaving, _fit_of(tracks, sighting, leaving, masks, boxes=boxes),
-                    cost=_LAST_PART)
+        fit = fit.or_else(leaving, _fit_of(tracks, sighting, leaving, masks, boxes=boxes),
+                          cost=_LAST_PART)
     return fit
 
 
