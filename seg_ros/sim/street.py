@@ -21,6 +21,7 @@ from seg_ros.sim.world import Chunk, CHUNK_M, World
 
 _CHUNKS_KEPT = 32
 _AHEAD_M = 130.0
+_LONGEST = 6  # times the other side of an image
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,9 @@ class Street:
             raise ValueError(f'seed is {seed}, expected 0 or more')
         if not (32 <= width <= 4096 and 32 <= height <= 4096):
             raise ValueError(f'image size is {width} x {height}, expected 32 to 4096 each')
+        if max(width, height) > _LONGEST * min(width, height):
+            raise ValueError(f'image size is {width} x {height}, expected one side to be at most '
+                             f'{_LONGEST} times the other')
         if not (math.isfinite(rate_hz) and rate_hz > 0):
             raise ValueError(f'rate is {rate_hz} Hz, expected a number above 0')
         rng = np.random.default_rng([seed, 0])
