@@ -252,7 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     output = options.output or (PACKAGE_WEIGHTS if options.width == 1
                                 else run / 'street_tiny.safetensors')
     write_weights(output, trainer.average.state_dict(), STREET)
-    calibrate(output)
+    calibrate(output, camvid=options.camvid)
     _logger.info('wrote %s', output)
     if options.evaluate and options.camvid:
         evaluate.main(['--weights', str(output), '--output', str(run / 'report.json')])

@@ -13,6 +13,7 @@ from seg_ros.core.types import VOID
 from seg_ros.models.contract import ModelOptions
 from seg_ros.models.postprocess import find_centres, group_pixels
 from seg_ros.models.street_tiny import load, OFFSET_UNIT, STRIDE, votes_of_offsets
+from training.calibrate import class_shifts, mean_iou
 from training.data import (
     ClassIndex,
     Labelled,
@@ -218,6 +219,17 @@ def test_the_command_trains_resumes_and_leaves_weights_that_load(tmp_path, monke
     main([*arguments, '--steps', '2'])
     assert load_checkpoint(tmp_path / 'runs/street_tiny/checkpoint.pt')['step'] == 2
     assert load('', ModelOptions(weights=str(tmp_path / 'new.safetensors'))).sha256
+
+
+def test_a_class_that_is_seen_too_often_is_shifted_down_as_far_as_that_helps():
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.randint(0, 3, (3000,), generator=generator)
+    logits = torch.randn((3000, 3), generator=generator) + 3.0 * torch.eye(3)[truth]
+    biased = logits + torch.tensor([2.0, 0.0, 0.0])
+    shifts = class_shifts([(biased, truth), (biased.flip(0), truth.flip(0))])
+    assert -2.5 <= shifts[0] - shifts[1:].mean() <= -1.5
+    assert mean_iou((biased, truth), shifts) >= mean_iou((logits, truth), torch.zeros(3)) - 0.005
+    assert torch.equal(class_shifts([(100.0 * torch.eye(3)[truth], truth)]), torch.zeros(3))
 
 
 def test_exported_weights_load_as_a_model(tmp_path):
