@@ -127,10 +127,11 @@ def own_pixels(classes: torch.Tensor, votes: torch.Tensor, centres: Centres, *, 
     Owners of fewer than min_area pixels get none.
     """
     rows, columns = votes.shape[1:]
-    layers = layer_of_class[classes.long()].flatten()
+    layers = layer_of_class.index_select(0, classes.flatten().int())
     pixels = layers.nonzero()[:, 0]  # things cover little of most frames: the rest costs nothing
-    places = cells[0][:, None] * columns + cells[1]
-    slots = (layers[pixels] - 1) * (rows * columns) + places.flatten()[pixels]
+    row, column = pixels // classes.shape[1], pixels % classes.shape[1]
+    places = cells[0][row] * columns + cells[1][column]
+    slots = (layers[pixels].long() - 1) * (rows * columns) + places
     asked = torch.zeros(things * rows * columns, dtype=torch.bool, device=votes.device)
     asked[slots] = True
     owners = group_pixels(votes, centres, things=things, reach=reach,
@@ -263,7 +264,7 @@ def paint_crops(*, crops: torch.Tensor, boxes: torch.Tensor, class_ids: torch.Te
     order = torch.argsort(scores, descending=True, stable=True)
     order = order[scores[order] >= options.score_threshold]
     corners = _pasted_corners(boxes[order], crop_size=crops.shape[-1], size=size).cpu().numpy()
-    padded = functional.pad(crops[order], (1, 1, 1, 1))
+    padded = functional.pad(crops[order].float(), (1, 1, 1, 1))
     placed = _placed(padded, corners, size)
     owner = _nobody(size, count=len(order), device=crops.device)
     canvas = _canvas(owner)
