@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pairs for query models: our way from logits to segments beside transformers' own."""
+"""The pairs for queries and class logits: our way to labels beside transformers' own."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ import transformers
 from benchmarks.paired import Pair
 from seg_ros.core.labels import LabelSet
 from seg_ros.models.contract import ModelOptions, Task
+from seg_ros.models.postprocess_labels import label_pixels
 from seg_ros.models.postprocess_queries import Queries, QueryContract, segment_queries
 
 SIZE = (720, 1280)
@@ -23,10 +24,11 @@ _LABEL_SET = LabelSet(tuple(f'class {i}' for i in range(_CLASSES)),
 
 
 def pairs() -> tuple[Pair, ...]:
-    """Return EoMT's and Mask2Former's scenes at 720p, sizes and thresholds as published."""
+    """Return the scenes of EoMT, Mask2Former and SegFormer at 720p, as published."""
     eomt = make_scene(queries=200, cells=(160, 160), image_cells=(90, 160))
     mask2former = make_scene(queries=100, cells=(200, 356), image_cells=(200, 356))
-    return (_eomt_panoptic(eomt), _mask2former_panoptic(mask2former), _eomt_instance(eomt))
+    return (_eomt_panoptic(eomt), _mask2former_panoptic(mask2former), _eomt_instance(eomt),
+            _segformer())
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,3 +123,16 @@ def _eomt_instance(scene: Scene) -> Pair:
         theirs=lambda: processor.post_process_instance_segmentation(
             outputs, target_sizes=[SIZE], threshold=0.5),
         rival=_rival(), goal=5.0)
+
+
+def _segformer() -> Pair:
+    """Return the logits of a class each for the masks of a scene, at a quarter of the frame."""
+    logits = make_scene(queries=KEPT, cells=(180, 320), image_cells=(180, 320)).mask_logits
+    processor = transformers.SegformerImageProcessor()
+    table = torch.arange(KEPT, dtype=torch.uint8)
+    return Pair(
+        name=f'SegFormer semantic, {SIZE[1]}x{SIZE[0]}, {KEPT} classes',
+        ours=lambda: label_pixels(logits, size=SIZE, class_table=table, options=ModelOptions()),
+        theirs=lambda: processor.post_process_semantic_segmentation(
+            SimpleNamespace(logits=logits[None]), target_sizes=[SIZE]),
+        rival=_rival(), goal=3.0)
