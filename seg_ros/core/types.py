@@ -2,7 +2,7 @@
 """Frame, Instances and Segmentation: the values that flow, checked at birth."""
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -156,39 +156,15 @@ def _translated(table: NDArray[np.uint8], indices: NDArray[np.integer[Any]]) -> 
     return np.frombuffer(answer, np.uint8).reshape(indices.shape)
 
 
-def tight_boxes(instance_map: NDArray[np.integer[Any]], count: int,
-                within: Sequence[tuple[slice, slice]] | None = None) -> NDArray[np.float32]:
-    """Return the (count, 4) half-open boxes of ids 1..count; an id without pixels has zeros.
-
-    `within` are regions of rows and columns that hold all pixels of their id, where known.
-    """
-    # find_objects is one pass in C, and independent of how many ids there are
-    found = find_objects(instance_map, max_label=count) if within is None else [
-        _shrunk(region, instance_map[region] == value)
-        for value, region in enumerate(within, start=1)]
+def tight_boxes(instance_map: NDArray[np.integer[Any]], count: int) -> NDArray[np.float32]:
+    """Return the (count, 4) half-open boxes of ids 1..count; an id without pixels has zeros."""
     boxes = np.zeros((count, 4), np.float32)
-    for row, slices in enumerate(found):
+    # find_objects is one pass in C, and independent of how many ids there are
+    for row, slices in enumerate(find_objects(instance_map, max_label=count)):
         if slices is not None:
             rows, columns = slices
             boxes[row] = columns.start, rows.start, columns.stop, rows.stop
     return boxes
-
-
-def _shrunk(region: tuple[slice, slice], mask: NDArray[np.bool_]) -> tuple[slice, slice] | None:
-    """Return the part of a region that is tight around the mask of it; None if that is empty."""
-    rows, columns = (_extent(np.any(mask, axis=axis)) for axis in (1, 0))
-    if not rows.stop:
-        return None
-    top, left = region[0].start, region[1].start
-    return (slice(top + rows.start, top + rows.stop),
-            slice(left + columns.start, left + columns.stop))
-
-
-def _extent(occurs: NDArray[np.bool_]) -> slice:
-    """Return from the first to the last of (n,) that occurs, slice(0, 0) if none does."""
-    if not occurs.any():
-        return slice(0, 0)
-    return slice(int(occurs.argmax()), len(occurs) - int(occurs[::-1].argmax()))
 
 
 def segmentation_from_map(
@@ -199,21 +175,21 @@ def segmentation_from_map(
     scores: Iterable[float] | NDArray[np.float32],
     confidence: NDArray[np.uint8] | None = None,
     slots: NDArray[np.int64] | None = None,
-    within: Sequence[tuple[slice, slice]] | None = None,
+    boxes: NDArray[np.float32] | None = None,
 ) -> Segmentation:
     """Build a Segmentation from a map with values 0..N; rows without a pixel are dropped.
 
     class_ids, scores and slots have length N, row i speaks of value i + 1. Values are renumbered
-    without gaps and boxes are measured on the map, so array and map cannot disagree; `within`
-    are the N regions that hold all pixels of their value, where that is known.
+    without gaps and boxes are measured on the map, so array and map cannot disagree; the caller
+    may have measured the (N, 4) boxes, as `tight_boxes` would.
     """
     class_ids = np.asarray(class_ids, np.uint8).reshape(-1)
     scores = np.asarray(scores, np.float32).reshape(-1)
     if len(class_ids) != len(scores):
         raise ValueError(f'{len(class_ids)} class_ids and {len(scores)} scores, expected as many')
     instances = Instances(
-        boxes=tight_boxes(instance_map, len(scores), within), class_ids=class_ids, scores=scores,
-        track_ids=np.zeros(len(scores), np.int64), slots=slots)
+        boxes=tight_boxes(instance_map, len(scores)) if boxes is None else boxes,
+        class_ids=class_ids, scores=scores, track_ids=np.zeros(len(scores), np.int64), slots=slots)
     present = instances.boxes[:, 2] > instances.boxes[:, 0]
     if not present.all():
         new_value = np.zeros(len(scores) + 1, instance_map.dtype)

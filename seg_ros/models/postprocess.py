@@ -227,9 +227,22 @@ def segmentation_of_owners(owner: torch.Tensor, *, class_ids: torch.Tensor, scor
     class_of_value = np.concatenate(([VOID], host_classes)).astype(np.uint8)
     byte_of_value = np.round(255 * np.concatenate(([0.0], host_scores))).astype(np.uint8)
     return segmentation_from_map(
-        class_map=look_up(class_of_value, value_map), instance_map=value_map, within=within,
+        class_map=look_up(class_of_value, value_map), instance_map=value_map,
+        boxes=None if within is None else _boxes_within(value_map, within),
         class_ids=host_classes, scores=host_scores,
         confidence=look_up(byte_of_value, value_map) if options.confidence else None)
+
+
+def _boxes_within(value_map: NDArray[Any], regions: Sequence[Region]) -> NDArray[np.float32]:
+    """Return the (N, 4) tight boxes of values 1..N, all of whose pixels are in their regions."""
+    boxes = np.zeros((len(regions), 4), np.float32)
+    for row, region in enumerate(regions):
+        mask = value_map[region] == row + 1
+        left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
+        if width:
+            left, top = left + region[1].start, top + region[0].start
+            boxes[row] = left, top, left + width, top + height
+    return boxes
 
 
 @contextmanager

@@ -172,17 +172,6 @@ def test_size_is_height_then_width():
 
 
 @given(seed=st.integers(0, 10_000))
-def test_boxes_are_the_same_when_it_is_known_where_to_look(seed):
-    rng = np.random.default_rng(seed)
-    ids = rng.choice(4, (6, 9), p=[0.7, 0.1, 0.1, 0.1]).astype(np.uint8)
-    everywhere = [(slice(0, 6), slice(0, 9))] * 3
-    np.testing.assert_array_equal(tight_boxes(ids, 3, everywhere), tight_boxes(ids, 3))
-    known = [(slice(int(y0), int(y1)), slice(int(x0), int(x1)))
-             for x0, y0, x1, y1 in tight_boxes(ids, 3)]
-    np.testing.assert_array_equal(tight_boxes(ids, 3, known), tight_boxes(ids, 3))
-
-
-@given(seed=st.integers(0, 10_000))
 def test_bytes_are_looked_up_as_any_other_index(seed):
     rng = np.random.default_rng(seed)
     table = rng.integers(0, 256, rng.integers(1, 257)).astype(np.uint8)
