@@ -33,7 +33,7 @@ from seg_ros.models.postprocess import (
 from seg_ros.models.postprocess_labels import best_channels
 from seg_ros.models.weights import file_of, fill, ModelFile, read_file, refuse
 
-FORMAT = 1
+FORMAT = 2
 """Version of the metadata; a file with another is refused."""
 
 STRIDE = 4
@@ -54,7 +54,7 @@ _WEIGHTS = 'street_tiny.safetensors'
 _REMEDY = 'reinstall the package or give another file'
 
 MODELS = (
-    ModelInfo(spec='street_tiny', tasks=ALL_TASKS, parameters=923_872, license='Apache-2.0',
+    ModelInfo(spec='street_tiny', tasks=ALL_TASKS, parameters=831_392, license='Apache-2.0',
               summary='small panoptic network for streets, for demonstration and start-up'),
 )
 
@@ -142,7 +142,7 @@ class StreetNetwork(nn.Module):
         self.to_2 = ConvBn(3, c32, stride=2)
         self.to_4 = ConvBn(c32, c48, stride=2)
         self.to_8 = nn.Sequential(
-            ConvBn(c48, c64, stride=2), Residual(c64), Residual(c64), Residual(c64, dilation=2))
+            ConvBn(c48, c64, stride=2), Residual(c64), Residual(c64))
         self.to_16 = nn.Sequential(
             ConvBn(c64, c96, stride=2), Residual(c96, dilation=2), Residual(c96, dilation=4),
             Residual(c96, dilation=8), Context(c96))
@@ -151,12 +151,13 @@ class StreetNetwork(nn.Module):
         self.mix_8 = ConvBn(c64, c64)
         self.from_8 = ConvBn(c64, c64, size=1)
         self.skip_4 = ConvBn(c48, c64, size=1)
-        self.coarse = nn.Sequential(ConvBn(c64, c32), ConvBn(c32, c16, size=1))
+        self.mix_4 = ConvBn(c64, c32)
+        self.from_4 = ConvBn(c32, c16, size=1)
         self.skip_2 = ConvBn(c32, c16, size=1)
         self.semantic = nn.Sequential(ConvBn(c16, c16), nn.Conv2d(c16, classes, 1))
-        self.instance = nn.Sequential(ConvBn(c64, c32), nn.Conv2d(c32, things + 2, 1))
+        self.instance = nn.Conv2d(c32, things + 2, 1)
         # centres are rare: start from a probability of 2 %
-        nn.init.constant_(self.instance.get_parameter('1.bias')[:things], -4.0)
+        nn.init.constant_(self.instance.get_parameter('bias')[:things], -4.0)
 
     def forward(self, x: torch.Tensor) -> Features:
         """Segment (N, 3, H, W) normalised images of any size."""
@@ -165,8 +166,8 @@ class StreetNetwork(nn.Module):
         at_8: torch.Tensor = self.to_8(at_4)
         at_16: torch.Tensor = self.to_16(at_8)
         up_8 = self.mix_8(_twice(self.from_16(at_16), like=at_8) + self.skip_8(at_8))
-        up_4 = _twice(self.from_8(up_8), like=at_4) + self.skip_4(at_4)
-        up_2 = _twice(self.coarse(up_4), like=at_2) + self.skip_2(at_2)
+        up_4 = self.mix_4(_twice(self.from_8(up_8), like=at_4) + self.skip_4(at_4))
+        up_2 = _twice(self.from_4(up_4), like=at_2) + self.skip_2(at_2)
         instance: torch.Tensor = self.instance(up_4)
         return Features(
             semantic=self.semantic(up_2),
@@ -329,9 +330,9 @@ class StreetTiny:
         thing_ids = [self.label_set.id_of(name) for name in self.contract.things]
         self._thing_ids = torch.tensor(thing_ids, device=options.device)
         # 0 = stuff, otherwise 1 + the class's place among the centre maps
-        self._layer_of_class = torch.zeros(256, dtype=torch.int64, device=options.device)
+        self._layer_of_class = torch.zeros(256, dtype=torch.uint8, device=options.device)
         self._layer_of_class[self._thing_ids] = torch.arange(
-            1, len(thing_ids) + 1, device=options.device)
+            1, len(thing_ids) + 1, dtype=torch.uint8, device=options.device)
 
     @torch.inference_mode()
     def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Segmentation]:
