@@ -21,7 +21,7 @@ from seg_ros.sim.world import Chunk, CHUNK_M, World
 
 _CHUNKS_KEPT = 32
 _AHEAD_M = 130.0
-_LONGEST = 6  # times the other side of an image
+_LONGEST = 7  # times the other side of an image
 
 
 @dataclass(frozen=True)

@@ -221,7 +221,7 @@ def test_a_polygon_is_cut_at_the_near_plane() -> None:
 @pytest.mark.parametrize(('wrong', 'words'), [
     ({'seed': -1}, 'seed is -1'),
     ({'seed': 0, 'width': 8}, 'image size is 8 x'),
-    ({'seed': 0, 'width': 700, 'height': 100}, 'at most 6 times'),
+    ({'seed': 0, 'width': 800, 'height': 100}, 'at most 7 times'),
     ({'seed': 0, 'rate_hz': 0.0}, 'rate is 0.0 Hz'),
     ({'seed': 0, 'rate_hz': float('nan')}, 'rate is nan Hz'),
 ])
