@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from seg_ros.core.metrics import PanopticQuality
+from seg_ros.core.metrics import ConfusionMatrix, PanopticQuality
 from seg_ros.core.types import VOID
 from seg_ros.models.contract import ModelOptions
 from seg_ros.models.street_tiny import read_weights, StreetTiny
 from training.evaluate import camvid_examples, Example, MIN_AREA, street_examples
-from training.export import PACKAGE_WEIGHTS, write_weights
+from training.export import PACKAGE_WEIGHTS, STREET, write_weights
 from training.synthetic import FIRST_UNSEEN_SEED
 
 SEEDS = range(FIRST_UNSEEN_SEED - 25, FIRST_UNSEEN_SEED)
@@ -47,19 +47,16 @@ def labelled_cells(model: StreetTiny, examples: Iterable[Example]) -> Cells:
         truth = torch.from_numpy(example.truth.class_map[rows][:, columns].flatten()[::EVERY])
         known = truth != VOID
         logits.append(found.flatten(1).T[::EVERY][known])
-        truths.append(truth[known].long())
+        truths.append(truth[known])
     return torch.cat(logits), torch.cat(truths)
 
 
 def mean_iou(cells: Cells, shifts: torch.Tensor) -> float:
     """Return the mIoU over the classes that occur, with shifted logits."""
     logits, truth = cells
-    count = logits.shape[1]
-    pairs = truth * count + (logits + shifts).argmax(dim=1)
-    confusion = torch.bincount(pairs, minlength=count ** 2).view(count, count).double()
-    right, true = confusion.diag(), confusion.sum(dim=1)
-    iou = right / (true + confusion.sum(dim=0) - right).clamp(min=1)
-    return float(iou[true > 0].mean())
+    confusion = ConfusionMatrix(STREET.label_set)
+    confusion.update(truth.numpy(), (logits + shifts).argmax(dim=1).numpy())
+    return confusion.miou()
 
 
 def class_shifts(sources: Sequence[Cells]) -> torch.Tensor:

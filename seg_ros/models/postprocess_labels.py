@@ -11,7 +11,7 @@ import torch
 from seg_ros.core.types import look_up, Segmentation, segmentation_from_map, VOID
 from seg_ros.models.contract import ModelOptions
 from seg_ros.models.postprocess import require_finite, resized
-from seg_ros.models.postprocess_queries import Grid, make_axis
+from seg_ros.models.postprocess_queries import Grid, make_grid
 
 _CHANNELS_AT_ONCE = 16
 _LOGITS_AT_ONCE = 1 << 20
@@ -32,26 +32,30 @@ def label_pixels(logits: torch.Tensor, *, size: tuple[int, int], class_table: to
     else:
         class_map = class_table[channels.long()].cpu().numpy()
     if confidence is not None:
-        confidence[torch.from_numpy(class_map == VOID)] = 0
+        confidence[class_map == VOID] = 0
     return segmentation_from_map(
         class_map=class_map, instance_map=np.zeros(size, np.int32), class_ids=(), scores=(),
-        confidence=None if confidence is None else confidence.cpu().numpy())
+        confidence=confidence)
 
 
 def best_channels(logits: torch.Tensor, *, size: tuple[int, int], want_confidence: bool = False,
-                  grid: Grid | None = None) -> tuple[torch.Tensor, torch.Tensor | None]:
+                  grid: Grid | None = None
+                  ) -> tuple[torch.Tensor, NDArray[np.uint8] | None]:
     """Return the (H, W) channel and the uint8 confidence, if wanted, of (C, h, w) float32 logits.
 
     They are resized bilinearly to (height, width) = size, or as the grid says where only a part
     of them shows the image, then compared (the first of equals wins). The channel is uint8 where
-    that holds all of them. Confidence is round(255 p), p the softmax of the best channel.
+    that holds all of them. Confidence is round(255 p), p the softmax of the best channel, on the
+    host.
     """
     if logits.device.type == 'cpu' and not want_confidence:
-        return torch.from_numpy(_best_on_host(logits, grid or _grid(logits, size))), None
+        grid = grid or make_grid(logits.shape[1:], size, logits.device)
+        return torch.from_numpy(_best_on_host(logits, grid)), None
     best, channels, log_sum = _compared(logits, size=size, want_sum=want_confidence, grid=grid)
     if not want_confidence:
         return channels, None
-    return channels, torch.exp(best - log_sum).mul_(255).round_().clamp_(0, 255).to(torch.uint8)
+    share = torch.exp(best - log_sum).mul_(255).round_().clamp_(0, 255)
+    return channels, share.to(torch.uint8).cpu().numpy()
 
 
 def _compared(logits: torch.Tensor, *, size: tuple[int, int], want_sum: bool, grid: Grid | None
@@ -79,13 +83,6 @@ def _compared(logits: torch.Tensor, *, size: tuple[int, int], want_sum: bool, gr
 def _type_for(channels: int) -> torch.dtype:
     """Return the smallest type that holds so many channels' numbers."""
     return torch.uint8 if channels <= 256 else torch.int32
-
-
-def _grid(logits: torch.Tensor, size: tuple[int, int]) -> Grid:
-    """Return how (height, width) = size pixels lie among all cells of (C, h, w) logits."""
-    rows, columns = (make_axis(float(cells), pixels, logits.device)
-                     for cells, pixels in zip(logits.shape[1:], size, strict=True))
-    return Grid(rows=rows, columns=columns)
 
 
 def _best_on_host(logits: torch.Tensor, grid: Grid) -> NDArray[np.integer[Any]]:

@@ -8,7 +8,7 @@ mask within its own window.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 import math
@@ -43,6 +43,11 @@ class Queries:
     extent: tuple[float, float] | None = None
     """Rows and columns of cells that the image covers, in part too; what follows is padding."""
 
+    def grid(self, size: tuple[int, int]) -> Grid:
+        """Return how (height, width) = size pixels lie among the cells of the masks."""
+        masks = self.mask_logits
+        return make_grid(self.extent or masks.shape[1:], size, masks.device)
+
 
 @dataclass(frozen=True, eq=False)
 class QueryContract:
@@ -71,7 +76,7 @@ def segment_queries(queries: Queries, *, size: tuple[int, int], task: Task,
     """
     require_finite((queries.class_logits, queries.mask_logits), model='the network')
     solve = {Task.PANOPTIC: _panoptic, Task.INSTANCE: _instance, Task.SEMANTIC: _semantic}[task]
-    return solve(queries, make_grid(queries, size), contract, options)
+    return solve(queries, queries.grid(size), contract, options)
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,11 +155,9 @@ class Grid:
         return Tiles(cells=functional.pad(cells, missing, mode='replicate'), grid=self)
 
 
-def make_grid(queries: Queries, size: tuple[int, int]) -> Grid:
-    """Return how (height, width) = size pixels lie among the cells of the masks."""
-    masks = queries.mask_logits
-    extent = queries.extent or masks.shape[1:]
-    rows, columns = (make_axis(float(cells), pixels, masks.device)
+def make_grid(extent: Sequence[float], size: tuple[int, int], device: torch.device) -> Grid:
+    """Return how (height, width) = size pixels lie among the first rows and columns of cells."""
+    rows, columns = (make_axis(float(cells), pixels, device)
                      for cells, pixels in zip(extent, size, strict=True))
     return Grid(rows=rows, columns=columns)
 

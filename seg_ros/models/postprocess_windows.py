@@ -16,7 +16,7 @@ from seg_ros.models.postprocess_queries import (
     Axis,
     best_classes,
     Grid,
-    make_axis,
+    make_grid,
     QueryContract,
     strips,
 )
@@ -75,10 +75,7 @@ def _strips_of_sums(windows: Windows, size: tuple[int, int], contract: QueryCont
                     ) -> Iterator[torch.Tensor]:
     """Yield the (C, rows, W) sums of strips of a wide frame, from the top."""
     shares = torch.stack([contract.probabilities(logits).T for logits in windows.class_logits])
-    device = windows.mask_logits.device
-    rows, columns = windows.image_size
-    frame = Grid(rows=make_axis(float(rows), size[0], device),
-                 columns=make_axis(float(columns), size[1], device))
+    frame = make_grid(windows.image_size, size, windows.mask_logits.device)
     for strip in strips(frame, shares.shape[1] + shares.shape[2]):
         sums = _sums(windows, shares, strip.rows.span)
         yield Grid(rows=_from_first(strip.rows), columns=strip.columns).resize(sums)
@@ -95,8 +92,8 @@ def _sums(windows: Windows, shares: torch.Tensor, rows: slice) -> torch.Tensor:
     shares are the (N, C, Q) probabilities of each window.
     """
     masks = windows.mask_logits.float()
-    cells = [make_axis(float(count), windows.side, masks.device) for count in masks.shape[2:]]
-    grid = Grid(rows=cells[0].part(rows.start, rows.stop), columns=cells[1])
+    whole = make_grid(masks.shape[2:], (windows.side, windows.side), masks.device)
+    grid = Grid(rows=whole.rows.part(rows.start, rows.stop), columns=whole.columns)
     height, width = rows.stop - rows.start, windows.image_size[1]
     total = masks.new_zeros((shares.shape[1], height, width))
     covered = masks.new_zeros(width)

@@ -374,8 +374,7 @@ class StreetTiny:
             class_map=classes.cpu().numpy(),
             instance_map=instance_map.cpu().numpy(),
             class_ids=self._thing_ids[centres.things].to(torch.uint8).cpu().numpy(),
-            scores=centres.scores.cpu().numpy(),
-            confidence=None if confidence is None else confidence.cpu().numpy())
+            scores=centres.scores.cpu().numpy(), confidence=confidence)
 
     def _scores(self, features: Features) -> torch.Tensor:
         """Return the (things, h, w) scores: how likely a centre there is a true instance."""

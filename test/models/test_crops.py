@@ -9,6 +9,7 @@ import pytest
 import torch
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
+from seg_ros.core.types import tight_boxes
 from seg_ros.models import postprocess
 from seg_ros.models.contract import ModelOptions, NotFiniteError
 from seg_ros.models.postprocess import paint_crops, settle_overlaps
@@ -121,6 +122,17 @@ def test_a_box_of_any_size_costs_no_more_than_a_few_frames():
         crops=torch.ones(1, 28, 28), boxes=boxes, class_ids=torch.tensor([3], dtype=torch.uint8),
         scores=torch.tensor([0.9]), size=SIZE, options=ModelOptions())
     assert (found.class_map == 3).all()
+
+
+@given(seed=st.integers(0, 10_000))
+def test_boxes_are_the_same_when_it_is_known_where_to_look(seed):
+    rng = np.random.default_rng(seed)
+    ids = rng.choice(4, (6, 9), p=[0.7, 0.1, 0.1, 0.1]).astype(np.uint8)
+    everywhere = [(slice(0, 6), slice(0, 9))] * 3
+    expected = tight_boxes(ids, 3)
+    np.testing.assert_array_equal(postprocess._boxes_within(ids, everywhere), expected)
+    known = [(slice(int(y0), int(y1)), slice(int(x0), int(x1))) for x0, y0, x1, y1 in expected]
+    np.testing.assert_array_equal(postprocess._boxes_within(ids, known), expected)
 
 
 def test_painting_alone_leaves_the_number_of_threads_as_it_was():

@@ -19,7 +19,6 @@ from seg_ros.models.contract import ModelOptions, NotFiniteError, Task
 from seg_ros.models.postprocess_queries import (
     find_owners,
     make_axis,
-    make_grid,
     Queries,
     QueryContract,
     segment_queries,
@@ -85,7 +84,7 @@ def scenes(draw):
 
 def cropped_and_resized(scene):
     """Return the (Q, H, W) logits, all of them: what the fast path must never hold."""
-    return make_grid(scene.queries, scene.size).resize(scene.mask_logits)
+    return scene.queries.grid(scene.size).resize(scene.mask_logits)
 
 
 def assert_is(result, told):
@@ -140,7 +139,7 @@ def test_classes_are_the_papers_sums(scene):
 @settings(max_examples=40, deadline=None)
 @given(scenes())
 def test_an_accelerator_finds_the_same_owners_at_once(scene):
-    grid = make_grid(scene.queries, scene.size)
+    grid = scene.queries.grid(scene.size)
     scores = torch.linspace(0.5, 1.0, len(scene.mask_logits))
     ours = find_owners(scene.mask_logits, scores, grid)
     at_once = postprocess_queries._find_at_once(scene.mask_logits, scores, grid)
@@ -154,7 +153,7 @@ def test_pixels_are_interpolated_as_torch_does_it(size):
     masks = torch.randn((3, 12, 20), generator=torch.Generator().manual_seed(1))
     queries = Queries(torch.zeros(3, 5), masks, extent=(9.0, 20.0))
     expected = functional.interpolate(masks[None, :, :9], size=size, mode='bilinear')[0]
-    torch.testing.assert_close(make_grid(queries, size).resize(masks), expected,
+    torch.testing.assert_close(queries.grid(size).resize(masks), expected,
                                rtol=1e-5, atol=1e-5)
 
 
@@ -168,7 +167,7 @@ def test_a_cell_that_the_image_covers_in_part_counts():
 def test_strips_cover_the_image_once(monkeypatch):
     monkeypatch.setattr(postprocess_queries, '_STRIP', 50)
     masks = torch.randn((2, 7, 6), generator=torch.Generator().manual_seed(2))
-    grid = make_grid(Queries(torch.zeros(2, 5), masks), (13, 9))
+    grid = Queries(torch.zeros(2, 5), masks).grid((13, 9))
     parts = [strip.resize(masks) for strip in strips(grid, 2)]
     assert len(parts) == 7
     torch.testing.assert_close(torch.cat(parts, dim=1), grid.resize(masks))

@@ -30,7 +30,7 @@ from seg_ros.models.postprocess import (
 from seg_ros.models.postprocess_labels import label_pixels
 from seg_ros.models.postprocess_queries import (
     Grid,
-    make_axis,
+    make_grid,
     Queries,
     QueryContract,
     segment_queries,
@@ -82,9 +82,7 @@ def _expect(found: int, expected: int, what: str) -> None:
 
 def _grid(frame: Prepared, cells: torch.Tensor) -> Grid:
     """Return how the pixels of the image lie among (..., h, w) cells over the whole input."""
-    rows, columns = (make_axis(extent, pixels, cells.device) for extent, pixels in zip(
-        frame.extent(cells.shape[-2:]), frame.size, strict=True))
-    return Grid(rows=rows, columns=columns)
+    return make_grid(frame.extent(cells.shape[-2:]), frame.size, cells.device)
 
 
 def _label(logits: torch.Tensor, frame: Prepared, classes: Classes, table: torch.Tensor,
