@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,11 @@ _MAX_STEP = 0.5  # of relative growth in one prediction
 _LOOSE = 25.0  # a box that is looked for may be so much worse, in variance
 _SLIM = 0.4  # width of a slim box, by its height
 _SUDDEN = 9.0  # chi-square of one axis, 99.7 %
+_LAGGING = 4.0  # chi-square of one axis, 95 %: of what is narrower than usual
+_ONE_SIDED = 1 / 3  # of what is missing: nearer to where it was expected is one side, no more
+_ALIKE = 0.7  # sides that moved so much alike are both hidden
+_WIDER_S, _NARROWER_S = 0.3, 1.5  # the usual width follows with these time constants
+_VARIES, _VARIES_S = 0.3, 0.5  # by how much widths differ at first, and how fast that is learnt
 _GROWTH_FADE_S = 0.3  # an unseen box soon stops to grow or shrink
 
 
@@ -37,21 +43,28 @@ class Motion:
     covariance: Floats  # (T, 4) of position and speed
     speed_var: Floats  # (T, 4)
     sized: NDArray[np.bool_]  # (T, 2) whether width and height were measured at last
+    walled: NDArray[np.bool_]  # (T,) whether the left or right was behind a wall at last
+    aspect: Floats  # (T,) usual width by height
+    aspect_var: Floats  # (T,) and its variance, as when somebody walks
 
     @staticmethod
     def start(measured: Floats) -> Motion:
         """Return the motion of boxes (T, 4) seen for the first time: at rest, but unsure."""
         scale = _scale(measured)
+        aspect = measured[:, 2] / np.maximum(measured[:, 3], _MIN_SIZE)
         return Motion(position=measured, speed=np.zeros_like(measured),
                       position_var=_measured_var(scale),
                       covariance=np.zeros_like(measured),
                       speed_var=(_FIRST_SPEED_STD * _AXES * scale) ** 2,
-                      sized=np.ones((len(measured), 2), bool))
+                      sized=np.ones((len(measured), 2), bool),
+                      walled=np.zeros(len(measured), bool),
+                      aspect=aspect, aspect_var=(_VARIES * aspect) ** 2)
 
     def take(self, rows: NDArray[np.integer | np.bool_]) -> Motion:
         """Return the motion of some tracks."""
         return Motion(self.position[rows], self.speed[rows], self.position_var[rows],
-                      self.covariance[rows], self.speed_var[rows], self.sized[rows])
+                      self.covariance[rows], self.speed_var[rows], self.sized[rows],
+                      self.walled[rows], self.aspect[rows], self.aspect_var[rows])
 
     def join(self, other: Motion) -> Motion:
         """Return both, one after the other."""
@@ -60,7 +73,10 @@ class Motion:
                       position_var=np.concatenate((self.position_var, other.position_var)),
                       covariance=np.concatenate((self.covariance, other.covariance)),
                       speed_var=np.concatenate((self.speed_var, other.speed_var)),
-                      sized=np.concatenate((self.sized, other.sized)))
+                      sized=np.concatenate((self.sized, other.sized)),
+                      walled=np.concatenate((self.walled, other.walled)),
+                      aspect=np.concatenate((self.aspect, other.aspect)),
+                      aspect_var=np.concatenate((self.aspect_var, other.aspect_var)))
 
     def predict(self, *, seconds: float, unseen: NDArray[np.bool_]) -> Motion:
         """Return the motion some time later; the growth of unseen (T,) boxes fades.
@@ -82,7 +98,8 @@ class Motion:
             position_var=self.position_var + seconds * (
                 2 * self.covariance + seconds * self.speed_var) + noise * seconds ** 2 / 3,
             covariance=self.covariance + seconds * self.speed_var + noise * seconds / 2,
-            speed_var=self.speed_var + noise, sized=self.sized)
+            speed_var=self.speed_var + noise, sized=self.sized, walled=self.walled,
+            aspect=self.aspect, aspect_var=self.aspect_var)
 
     def _growth(self) -> Floats:
         """Return (T, 1) relative growth of the height a second, as far as it is known."""
@@ -91,12 +108,15 @@ class Motion:
         certain = growth ** 2 / (growth ** 2 + self.speed_var[:, 3:] / height ** 2 + 1e-12)
         return growth * certain
 
-    def update(self, measured: Floats, *, hidden: NDArray[np.bool_]) -> Motion:
+    def update(self, measured: Floats, *, hidden: NDArray[np.bool_], seconds: float) -> Motion:
         """Return the motion after boxes (T, 4) were seen, of which some sides are hidden.
 
         hidden is (T, 4) left, top, right, bottom: true where the object may go on behind that
         side. A size that changes too suddenly for the filter has a hidden side too: the one that
-        moved. What one side tells moves the box; only both tell how large it is and how it grows.
+        moved. So has what is narrower than usual while one side moves as it was expected to: the
+        other one stays behind at the edge of something that is no instance, as a wall. What one
+        side tells moves the box; only both tell how large it is and how it grows. It is so many
+        seconds since the last frame.
         """
         var = _measured_var(_scale(self.position))
         sides = _Sides.of(self, measured, hidden=hidden, var=var)
@@ -110,13 +130,30 @@ class Motion:
         position += sides.revealed  # not a motion
         np.maximum(position[:, 2:], _MIN_SIZE, out=position[:, 2:])
         speed = self.speed + speed_gain * sides.surprise
+        aspect, aspect_var = self._usual_aspect(measured, sides, seconds=seconds)
         limit = _MAX_GROWTH * position[:, 2:]
         np.clip(speed[:, 2:], -limit, limit, out=speed[:, 2:])
         return Motion(
             position=position, speed=speed,
             position_var=(1 - gain) * self.position_var,
             covariance=(1 - gain) * self.covariance,
-            speed_var=self.speed_var - speed_gain * self.covariance, sized=sides.sized)
+            speed_var=self.speed_var - speed_gain * self.covariance, sized=sides.sized,
+            walled=sides.walled, aspect=aspect, aspect_var=aspect_var)
+
+    def _usual_aspect(self, measured: Floats, sides: _Sides, *, seconds: float
+                      ) -> tuple[Floats, Floats]:
+        """Return the (T,) mean and variance of width by height after boxes (T, 4) were seen."""
+        more = measured[:, 2] / self.position[:, 3] - self.aspect
+        wider, narrower, varied = (1 - math.exp(-seconds / fade_s)
+                                   for fade_s in (_WIDER_S, _NARROWER_S, _VARIES_S))
+        whole = sides.sized[:, 0]
+        mean = self.aspect + np.where(more > 0, wider, narrower) * (whole | sides.walled) * more
+        return mean, self.aspect_var + varied * whole * (more ** 2 - self.aspect_var)
+
+    def usual_width(self) -> tuple[Floats, Floats]:
+        """Return the (T,) widths that are usual at these heights and their variance, pixels."""
+        height = self.position[:, 3]
+        return self.aspect * height, self.aspect_var * height ** 2
 
     def surprise(self, measured: Floats) -> Floats:
         """Return (T, N): Mahalanobis distance squared to boxes (T, N, 4), four axes."""
@@ -159,6 +196,7 @@ class _Sides:
     surprise: Floats  # (T, 4) by which centre and size differ from what was expected
     slack: Floats  # (T, 2) pixels by which the centre may be elsewhere: both sides are hidden
     sized: NDArray[np.bool_]  # (T, 2) whether both sides are seen
+    walled: NDArray[np.bool_]  # (T,) whether the left or right is behind a wall
     revealed: Floats  # (T, 4) what to add where more is seen than was known
 
     @staticmethod
@@ -168,17 +206,36 @@ class _Sides:
         low, high = centre - longer / 2, centre + longer / 2  # of the sides
         hidden_low, hidden_high = hidden[:, :2], hidden[:, 2:]
         sudden = longer ** 2 > _SUDDEN * (motion.position_var + var)[:, 2:]
+        walled, missing = _behind_a_wall(motion, measured, low=low[:, 0], high=high[:, 0],
+                                         var=var[:, 2])
+        walled &= ~(hidden_low | hidden_high)[:, 0]
+        sudden[:, 0] |= walled
         sudden &= ~(hidden_low | hidden_high)
-        low_moved = np.abs(low) > np.abs(high)
-        hidden_low = hidden_low | (sudden & low_moved)
-        hidden_high = hidden_high | (sudden & ~low_moved)
+        hidden_low = hidden_low | (sudden & (np.abs(low) > _ALIKE * np.abs(high)))
+        hidden_high = hidden_high | (sudden & (np.abs(high) >= _ALIKE * np.abs(low)))
         both = hidden_low & hidden_high
         sized = ~(hidden_low | hidden_high)
         seen = np.where(hidden_low, high, low)  # of the only side
         moved = np.where(sized | both, centre, seen)
         more = np.maximum(longer, 0) * ~sized
+        more[:, 0] = np.where(walled, missing + longer[:, 0], more[:, 0])
         # the side that is seen stays where it is
         anchor = np.where(both, 0.0, np.where(hidden_low, -0.5, 0.5))
         return _Sides(surprise=np.concatenate((moved, longer), axis=1),
                       slack=np.maximum(-longer / 2, 0) * both, sized=sized,
-                      revealed=np.concatenate((anchor * more, more), axis=1))
+                      walled=walled, revealed=np.concatenate((anchor * more, more), axis=1))
+
+
+def _behind_a_wall(motion: Motion, measured: Floats, *, low: Floats, high: Floats, var: Floats
+                   ) -> tuple[NDArray[np.bool_], Floats]:
+    """Return (T,) whether left or right lags behind, and how much of the usual width is missing.
+
+    A wall, a pillar or a tree is no instance: all that tells of it is that one side of a box goes
+    on as it was expected to, and the other one does not. Low and high (T,) are by how much left
+    and right differ from what was expected.
+    """
+    usual, usual_var = motion.usual_width()
+    missing = usual - measured[:, 2]
+    nearer, farther = np.sort(np.abs((low, high)), axis=0)
+    return (missing > np.sqrt(_LAGGING * (var + usual_var))) \
+        & (nearer < _ONE_SIDED * missing) & (farther > _ONE_SIDED * missing), missing

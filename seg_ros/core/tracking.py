@@ -241,7 +241,8 @@ class MaskTracker:
         known, new = np.flatnonzero(track_of >= 0), np.flatnonzero(track_of < 0)
         # their masks are this frame's from now on
         old = replace(tracks, samples=Samples.none()).take(track_of[known])
-        motion = old.motion.update(sighting.measured[known], hidden=sighting.hidden[known])
+        motion = old.motion.update(sighting.measured[known], hidden=sighting.hidden[known],
+                                   seconds=seconds)
         looks = blended(old.looks, sighting.looks(known, within=motion.position),
                         share=1 - math.exp(-seconds / _LOOKS_S))
         seen = replace(old, motion=motion, looks=looks, sizes=motion.position[:, 2:])
@@ -355,7 +356,7 @@ def _fit(tracks: _Tracks, sighting: Sighting, *, lost: Bools) -> _Fit:
     """Return how all tracks and instances fit; lost (T,) tracks were not in the last frame.
 
     What is cut off by the image's border may be as large as the track was; so may, for less,
-    what a nearer object hides.
+    what a nearer object hides, and what comes out from behind something that is no instance.
     """
     masks = _Masks.of(tracks, sighting, lost=lost)
     everything, measured = np.arange(len(sighting.areas)), sighting.measured[None]
@@ -368,6 +369,12 @@ def _fit(tracks: _Tracks, sighting: Sighting, *, lost: Bools) -> _Fit:
         fit = fit.or_else(behind, _fit_of(
             tracks, sighting, behind, masks, boxes=boxes,
             allowed=_fits_behind(boxes, sighting.reach[behind])), cost=_AMODAL)
+    if tracks.motion.walled.any():
+        strips = np.flatnonzero(~sighting.hidden[:, [0, 2]].any(axis=1))
+        fit = fit.or_else(strips, _fit_of(
+            tracks, sighting, strips, masks,
+            allowed=tracks.motion.walled[:, None] & _level(measured[:, strips], position),
+            boxes=_coming_out(measured[:, strips], position, sizes=sizes)), cost=_AMODAL)
     leaving = np.flatnonzero(sighting.cut.any(axis=1))
     if len(leaving):
         cut = sighting.cut[leaving]
@@ -393,6 +400,26 @@ def _fit_of(tracks: _Tracks, sighting: Sighting, instances: Rows, masks: _Masks,
         + (1 - sure) * (_EXPECTED - _SURPRISE * surprise) + _PRIOR
     return _Fit(overlap=np.where(alike, np.where(few, box_iou, (overlap + box_iou) / 2), 0),
                 near=alike & (surprise < _MAX_SURPRISE), odds=np.where(alike, odds, -np.inf))
+
+
+def _coming_out(measured: Floats, position: Floats, *, sizes: Floats) -> Floats:
+    """Return boxes (T, n, 4), at least as wide as sizes (T, 1, 2).
+
+    The side that is supposed to be still hidden is the one that brings the box nearer to where it
+    should be.
+    """
+    missing = np.maximum(sizes[..., 0] - measured[..., 2], 0)
+    shift = np.copysign(missing / 2, position[:, None, 0] - measured[..., 0])
+    rest = np.zeros_like(shift)
+    return measured + np.stack((shift, rest, missing, rest), axis=-1)
+
+
+def _level(measured: Floats, position: Floats) -> Bools:
+    """Return (T, n) whether boxes lie as high as tracks should, or within that height."""
+    expected = position[:, None]
+    slack = np.abs(measured[..., 3] - expected[..., 3]) / 2
+    off: Floats = np.abs(measured[..., 1] - expected[..., 1])
+    return off <= slack + _ROOM * expected[..., 3]
 
 
 def _alike(ratio: Floats) -> Bools:

@@ -16,7 +16,8 @@ def follow(boxes, *, hidden=SEEN, motion=None, seconds=0.1):
     for box in boxes:
         measured = centres_and_sizes(np.array([box], np.float32))
         motion = Motion.start(measured) if motion is None else motion.predict(
-            seconds=seconds, unseen=np.zeros(1, bool)).update(measured, hidden=np.array([hidden]))
+            seconds=seconds, unseen=np.zeros(1, bool)).update(
+                measured, hidden=np.array([hidden]), seconds=seconds)
     return motion
 
 
@@ -39,8 +40,21 @@ def test_a_side_that_jumps_is_hidden_though_nobody_says_so(standing):
 
 
 def test_what_stays_smaller_becomes_smaller(standing):
-    motion = follow([(40, 40, 50, 60)] * 30, motion=standing)
+    motion = follow([(40, 40, 50, 60)] * 45, motion=standing)
     np.testing.assert_allclose(motion.boxes(), [[40, 40, 50, 60]], atol=1)
+
+
+def test_what_slides_behind_a_wall_keeps_its_size_and_speed_though_nobody_says_it_is_hidden():
+    # 20 wide, to the right by 30 pixels a second; the wall stands at 70
+    walking = follow([(10 + 3 * i, 40, 30 + 3 * i, 80) for i in range(14)])
+    sliding = follow([(10 + 3 * i, 40, 70, 80) for i in range(14, 20)], motion=walking)
+    np.testing.assert_allclose(sliding.boxes(), [[67, 40, 87, 80]], atol=2.5)
+    assert sliding.speed[0, 0] == pytest.approx(30, abs=6)
+
+
+def test_what_shrinks_on_both_sides_is_not_behind_a_wall():
+    motion = follow([(40 + i, 40, 70 - i, 80) for i in range(10)])
+    np.testing.assert_allclose(motion.boxes(), [[49, 40, 61, 80]], atol=2.5)
 
 
 def test_what_comes_out_from_behind_another_is_larger_at_once_and_does_not_move():

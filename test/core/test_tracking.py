@@ -103,6 +103,28 @@ def test_an_object_behind_a_pole_comes_back_under_its_id():
     assert {i for frame in followed for i in frame} == {1}
 
 
+STREET = (60, 240)
+
+
+def walker(x):
+    """Return a person 16 wide, left side at x, and a wall at 100 to 130 that is no object."""
+    return behind([(100, 130)], (x, 15, 16, 40, PERSON), size=STREET)
+
+
+@pytest.mark.parametrize('steps', [range(1, 200, 5), range(214, 20, -5)])
+def test_who_walks_behind_a_wall_comes_out_under_their_id_from_the_first_strip_on(steps):
+    followed = follow(tracker(), [walker(x) for x in steps])
+    assert followed.count([]) == 3
+    assert {i for frame in followed for i in frame} == {1}
+
+
+def test_a_strip_at_another_height_is_somebody_else():
+    hiding = [walker(x) for x in range(1, 117, 5)]
+    strip, higher = (scene((130, y, 2, 40, PERSON), size=STREET) for y in (15, 1))
+    for last, expected in ((strip, [1]), (higher, [2])):
+        assert follow(tracker(), [*hiding, last])[-1] == expected
+
+
 def hidden_then(last, *, size=SIZE):
     """Return the ids of a car that leaves its place, and of what is seen 0.3 s later."""
     away = [scene((x, 20, 24, 12, CAR), size=size) for x in range(30, 78, 6)]
@@ -205,10 +227,10 @@ def test_what_is_hidden_behind_a_large_object_does_not_inherit_its_name():
     assert follow(tracker(), [scene(near)] * 4 + [scene(small)])[-1] == [2]
 
 
-def behind(stripes, *objects):
+def behind(stripes, *objects, size=SIZE):
     """Return a frame in which columns (from, to) before the objects hide them."""
-    shown = scene(*objects)
-    free = np.ones(SIZE, bool)
+    shown = scene(*objects, size=size)
+    free = np.ones(size, bool)
     for left, right in stripes:
         free[:, left:right] = False
     return segmentation_from_map(
