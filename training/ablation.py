@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import json
 import logging
 from pathlib import Path
@@ -26,9 +26,10 @@ from tqdm import tqdm
 from seg_ros.core.memory import keep_freed_memory
 from seg_ros.core.metrics import ConfusionMatrix, PanopticQuality
 from seg_ros.models.contract import Acceleration, ModelOptions
-from seg_ros.models.street_tiny import Features, StreetTiny
+from seg_ros.models.street_tiny import Features, read_weights, StreetTiny
 from training import train
 from training.evaluate import camvid_examples, Example, MIN_AREA, street_examples
+from training.export import TRAIN_WEIGHTS
 from training.synthetic import FIRST_UNSEEN_SEED
 
 REPORT = Path('reports/street_tiny_ablation.json')
@@ -109,7 +110,7 @@ class Way:
 
 
 WAYS = (
-    Way('as packaged: fp32, 480x360'),
+    Way('as it is: fp32, 480x360'),
     Way('ONNX Runtime, fp32', change=in_onnx_runtime),
     Way('ONNX Runtime, int8', change=quantised),
     Way('mean with the mirror image', change=mirrored),
@@ -123,10 +124,10 @@ WAYS = (
 RECIPE = ('--batch-size', '8', '--parts', '2', '--peak-rate', '2e-3', '--warm-up', '100',
           '--whole-from', '0.7', '--overlap', '1.0', '--scales', '0.7', '1.6',
           '--recoloured', '0.6', '--balanced', '0.5', '--synthetic-frames', '2400')
-"""How the packaged weights were made; later words win."""
+"""How TRAIN_WEIGHTS were made; later words win."""
 
 TRAININGS = {
-    'recipe of the packaged weights': (),
+    'the recipe as it is': (),
     'no balanced crops': ('--balanced', '0'),
     'overlap loss halved': ('--overlap', '0.5'),
     'every sample recoloured, scales 0.55 to 2': ('--recoloured', '1', '--scales', '0.55', '2'),
@@ -135,11 +136,11 @@ TRAININGS = {
 
 
 def trained(name: str, changes: Sequence[str], *, steps: int, run: str) -> Path:
-    """Train a row from the packaged weights; return its weights."""
+    """Train a row from TRAIN_WEIGHTS; return its own."""
     output = train.RUNS / run / 'street_tiny.safetensors'
     _logger.info('training: %s', name)
     train.main([*RECIPE, *changes, '--steps', str(steps), '--run', run, '--restart',
-                '--no-evaluate', '--start-from', str(train.PACKAGE_WEIGHTS),
+                '--no-evaluate', '--start-from', str(TRAIN_WEIGHTS),
                 '--output', str(output)])
     return output
 
@@ -182,7 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     report = _begin(options.output, frames)
     for way in WAYS:
         if way.name not in report['ways']:
-            model = way.change(StreetTiny(way.options))
+            model = way.change(StreetTiny(replace(way.options, weights=str(TRAIN_WEIGHTS))))
             report['ways'][way.name] = measure(model, frames, title=way.name)
             _write(options.output, report)
     if not options.steps:
@@ -198,9 +199,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _begin(path: Path, frames: Frames) -> dict[str, Any]:
-    """Return what was measured on the packaged weights before, or an empty report."""
-    empty = {'weights_sha256': StreetTiny(ModelOptions()).sha256, 'val_frames': len(frames.val),
-             'street_frames': len(frames.streets), 'ways': {}, 'steps': 0, 'trainings': {}}
+    """Return what was measured on the same weights before, or an empty report."""
+    empty = {'weights_sha256': read_weights(str(TRAIN_WEIGHTS)).sha256,
+             'val_frames': len(frames.val), 'street_frames': len(frames.streets),
+             'ways': {}, 'steps': 0, 'trainings': {}}
     old: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     same = all(old.get(name) == empty[name]
                for name in ('weights_sha256', 'val_frames', 'street_frames'))

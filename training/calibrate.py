@@ -16,6 +16,7 @@ from seg_ros.core.metrics import ConfusionMatrix, PanopticQuality
 from seg_ros.core.types import VOID
 from seg_ros.models.contract import ModelOptions
 from seg_ros.models.street_tiny import read_weights, StreetTiny
+from training.data import SPLITS
 from training.evaluate import camvid_examples, Example, MIN_AREA, street_examples
 from training.export import PACKAGE_WEIGHTS, STREET, write_weights
 from training.synthetic import FIRST_UNSEEN_SEED
@@ -92,10 +93,10 @@ def quality_of_things(model: StreetTiny, examples: Sequence[Example], threshold:
     return quality
 
 
-def calibrate(path: Path, *, camvid: bool = True) -> None:
-    """Calibrate a weights file in place, on streets kept for it and CamVid's training frames."""
+def calibrate(path: Path, *, splits: Sequence[str] = ('train',)) -> None:
+    """Calibrate a weights file in place, on streets kept for it and CamVid that it learnt from."""
     streets = list(street_examples(SEEDS))
-    examples = [streets, *([camvid_examples('train')] if camvid else [])]
+    examples = [streets, *([camvid_examples(*splits)] if splits else [])]
     calibrate_classes(path, examples)
     calibrate_scores(path, streets)
 
@@ -125,12 +126,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Calibrate a file in place."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('weights', type=Path, nargs='?', default=PACKAGE_WEIGHTS)
-    parser.add_argument('--camvid', action=argparse.BooleanOptionalAction, default=True,
-                        help='calibrate on real frames too')
+    parser.add_argument('--splits', nargs='*', choices=SPLITS, default=['train'],
+                        help='of CamVid, that the weights learnt from')
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format='%(message)s')
     torch.set_num_threads(2)
-    calibrate(options.weights, camvid=options.camvid)
+    calibrate(options.weights, splits=options.splits)
 
 
 if __name__ == '__main__':

@@ -22,6 +22,9 @@ WIDTH, HEIGHT = STREET.input_size
 UNCOUNTED = 255
 """Instance of a thing pixel of which nobody knows the object: not trained on."""
 
+SPLITS = ('train', 'val')
+"""Of CamVid; nothing here reads its test part."""
+
 THING_IDS = tuple(STREET.class_names.index(name) for name in STREET.things)
 SCALES = (0.55, 2.0)
 """How small and how large a frame may be shown."""
@@ -47,19 +50,25 @@ def camvid_root() -> Path:
     return Path(os.environ.get('CAMVID_DIR', '../shared/data/camvid'))
 
 
-def read_camvid(split: str) -> Labelled:
-    """Read a split (`train`, `val`) whole, 1 MB a frame."""
-    folder = camvid_root() / split
-    names = sorted(path.stem for path in (folder / 'images').glob('*.jpg'))
-    if not names:
-        raise FileNotFoundError(f'no CamVid frames in {folder}: set CAMVID_DIR')
-    images = [_read(folder / 'images' / f'{n}.jpg', cv2.IMREAD_COLOR)[..., ::-1]
-              for n in names]
-    labels = [_read(folder / 'labels' / f'{n}.png', cv2.IMREAD_UNCHANGED) for n in names]
+def read_camvid(*splits: str) -> Labelled:
+    """Read SPLITS whole, 1 MB a frame."""
+    paths = [path for split in splits for path in _camvid_images(split)]
+    images = [_read(path, cv2.IMREAD_COLOR)[..., ::-1] for path in paths]
+    labels = [_read(path.parents[1] / 'labels' / f'{path.stem}.png', cv2.IMREAD_UNCHANGED)
+              for path in paths]
     classes = [np.where(label < len(STREET.class_names), label, VOID).astype(np.uint8)
                for label in labels]
     return Labelled(images=np.stack(images), classes=np.stack(classes),
                     instances=np.stack([stand_in_instances(c) for c in classes]))
+
+
+def _camvid_images(split: str) -> list[Path]:
+    """Return the image files of a split; raises FileNotFoundError where there are none."""
+    folder = camvid_root() / split
+    paths = sorted((folder / 'images').glob('*.jpg'))
+    if not paths:
+        raise FileNotFoundError(f'no CamVid frames in {folder}: set CAMVID_DIR')
+    return paths
 
 
 def _read(path: Path, flags: int) -> NDArray[np.uint8]:

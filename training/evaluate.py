@@ -42,9 +42,9 @@ class Example:
     truth: Segmentation
 
 
-def camvid_examples(split: str) -> Iterator[Example]:
-    """Return the frames of a split; they have classes only."""
-    data = read_camvid(split)
+def camvid_examples(*splits: str) -> Iterator[Example]:
+    """Return the frames of splits; they have classes only."""
+    data = read_camvid(*splits)
     for image, classes in zip(data.images, data.classes, strict=True):
         yield Example(image, segmentation_from_map(
             class_map=classes, instance_map=np.zeros(classes.shape, np.int32), class_ids=(),

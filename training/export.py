@@ -13,6 +13,8 @@ import torch
 from seg_ros.models.street_tiny import Contract, StreetNetwork
 
 PACKAGE_WEIGHTS = Path('seg_ros/models/weights/street_tiny.safetensors')
+TRAIN_WEIGHTS = Path('training/weights/street_tiny_train.safetensors')
+"""What the packaged weights were before they learnt from val too: what val measures."""
 
 STREET = Contract(
     class_names=('sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign_symbol', 'fence',

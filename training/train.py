@@ -24,7 +24,7 @@ from seg_ros.models.acceleration import preferred_precision
 from seg_ros.models.street_tiny import read_weights, StreetNetwork, width_of, WIDTHS
 from training import evaluate
 from training.calibrate import calibrate
-from training.data import Augmentation, Batch, Labelled, read_camvid, Samples
+from training.data import Augmentation, Batch, Labelled, read_camvid, Samples, SPLITS
 from training.export import new_network, PACKAGE_WEIGHTS, STREET, write_weights
 from training.losses import Losses, losses
 from training.plan import Clock, Machine, Plan
@@ -243,7 +243,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         teacher=read_teacher(options.teacher) if options.teacher else None)
     run = RUNS / options.run
     _begin(trainer, run / 'checkpoint.pt', options)
-    sources = [read_camvid('train')] if options.camvid else []
+    sources = [read_camvid(*options.splits)] if options.splits else []
     if options.synthetic_frames:
         sources.append(read_synthetic(RUNS / 'synthetic', frames=options.synthetic_frames))
     fit(trainer, sources, checkpoint=run / 'checkpoint.pt',
@@ -252,9 +252,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     output = options.output or (PACKAGE_WEIGHTS if options.width == 1
                                 else run / 'street_tiny.safetensors')
     write_weights(output, trainer.average.state_dict(), STREET)
-    calibrate(output, camvid=options.camvid)
+    calibrate(output, splits=options.splits)
     _logger.info('wrote %s', output)
-    if options.evaluate and options.camvid:
+    if options.evaluate and options.splits:
         evaluate.main(['--weights', str(output), '--output', str(run / 'report.json')])
 
 
@@ -305,8 +305,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--balanced', type=float, default=Augmentation.balanced,
                         help='share of the samples around a class drawn as often as any other')
     parser.add_argument('--seed', type=int, default=Plan.seed)
-    parser.add_argument('--camvid', action=argparse.BooleanOptionalAction, default=True,
-                        help='train on real frames too; without, nothing is measured at the end')
+    parser.add_argument('--splits', nargs='*', choices=SPLITS, default=['train'],
+                        help='of CamVid, to learn from (val measures nothing then); none for the '
+                        'synthetic street alone, and nothing is measured at the end')
     parser.add_argument('--synthetic-frames', type=int, default=4000,
                         help='rendered once and kept under runs; 0 for CamVid alone')
     parser.add_argument('--threads', type=int, default=2)

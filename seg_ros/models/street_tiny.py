@@ -33,7 +33,7 @@ from seg_ros.models.postprocess import (
 from seg_ros.models.postprocess_labels import best_channels
 from seg_ros.models.weights import file_of, fill, ModelFile, read_file, refuse
 
-FORMAT = 2
+FORMAT = 3
 """Version of the metadata; a file with another is refused."""
 
 STRIDE = 4
@@ -48,13 +48,13 @@ REACH = 48.0
 WIDTHS = (1, 2, 3, 4)
 """How many times the channels of the packaged network a file may have, as teachers do."""
 
-_STEM = 32  # channels of the first layer
+_STEM = 16  # channels of the first layer
 _MULTIPLE = 2 * STRIDE
 _WEIGHTS = 'street_tiny.safetensors'
 _REMEDY = 'reinstall the package or give another file'
 
 MODELS = (
-    ModelInfo(spec='street_tiny', tasks=ALL_TASKS, parameters=831_392, license='Apache-2.0',
+    ModelInfo(spec='street_tiny', tasks=ALL_TASKS, parameters=651_024, license='Apache-2.0',
               summary='small panoptic network for streets, for demonstration and start-up'),
 )
 
@@ -138,22 +138,22 @@ class StreetNetwork(nn.Module):
         """Make the layers, with `width` times the channels of the packaged network."""
         super().__init__()
         self.things = things
-        c16, c32, c48, c64, c96 = (width * channels for channels in (16, _STEM, 48, 64, 96))
-        self.to_2 = ConvBn(3, c32, stride=2)
-        self.to_4 = ConvBn(c32, c48, stride=2)
+        c16, c32, c48, c64, c96 = (width * channels for channels in (_STEM, 32, 48, 64, 96))
+        self.to_2 = ConvBn(3, c16, stride=2)
+        self.to_4 = ConvBn(c16, c48, stride=2)
         self.to_8 = nn.Sequential(
             ConvBn(c48, c64, stride=2), Residual(c64), Residual(c64))
         self.to_16 = nn.Sequential(
-            ConvBn(c64, c96, stride=2), Residual(c96, dilation=2), Residual(c96, dilation=4),
-            Residual(c96, dilation=8), Context(c96))
+            ConvBn(c64, c96, stride=2), Residual(c96, dilation=2), Residual(c96, dilation=8),
+            Context(c96))
         self.from_16 = ConvBn(c96, c64, size=1)
         self.skip_8 = ConvBn(c64, c64, size=1)
         self.mix_8 = ConvBn(c64, c64)
-        self.from_8 = ConvBn(c64, c64, size=1)
-        self.skip_4 = ConvBn(c48, c64, size=1)
-        self.mix_4 = ConvBn(c64, c32)
+        self.from_8 = ConvBn(c64, c48, size=1)
+        self.skip_4 = ConvBn(c48, c48, size=1)
+        self.mix_4 = ConvBn(c48, c32)
         self.from_4 = ConvBn(c32, c16, size=1)
-        self.skip_2 = ConvBn(c32, c16, size=1)
+        self.skip_2 = ConvBn(c16, c16, size=1)
         self.semantic = nn.Sequential(ConvBn(c16, c16), nn.Conv2d(c16, classes, 1))
         self.instance = nn.Conv2d(c32, things + 2, 1)
         # centres are rare: start from a probability of 2 %

@@ -111,7 +111,7 @@ def test_a_name_behind_the_family_is_refused():
     (PACKAGED[:-5000] + bytes([PACKAGED[-5000] ^ 1]) + PACKAGED[-4999:], 'checksum'),
     (PACKAGED.replace(b'pedestrian', b'pedestrien'), 'checksum'),
     (save(TENSORS), "metadata lacks 'format'"),
-    (save(TENSORS, {**METADATA, 'format': '7'}), 'its format is 7, expected 2'),
+    (save(TENSORS, {**METADATA, 'format': '7'}), 'its format is 7, expected 3'),
     (save(TENSORS, {**METADATA, 'class_names': '["car", "car"]'}), 'more than once'),
     (save(TENSORS, {**METADATA, 'class_names': '3'}), 'has no len'),
     (save(TENSORS, {**METADATA, 'things': '["boat"]'}), 'not among the class names'),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -18,6 +20,7 @@ from training.data import (
     ClassIndex,
     Labelled,
     make_targets,
+    read_camvid,
     Samples,
     stand_in_instances,
     THING_IDS,
@@ -25,7 +28,7 @@ from training.data import (
     View,
     warp,
 )
-from training.export import STREET, write_weights
+from training.export import PACKAGE_WEIGHTS, STREET, TRAIN_WEIGHTS, write_weights
 from training.losses import centre_loss, imitation_loss, offset_loss, overlap_loss
 from training.plan import Machine, Plan
 from training.synthetic import compact_ids, FIRST_UNSEEN_SEED, frame_numbers, read_synthetic
@@ -41,6 +44,7 @@ from training.train import (
 
 CAR, PEDESTRIAN = THING_IDS[:2]
 CPU = torch.device('cpu')
+ROOT = Path(__file__).resolve().parents[2]
 PLAN = Plan(steps=4, batch_size=2, parts=2, size=(64, 48), whole_from=1.0, warm_up=2)
 
 
@@ -201,18 +205,40 @@ def test_a_gpu_gets_whole_batches_and_every_core_makes_them(monkeypatch):
     assert Machine.with_device(CPU) == Machine(parts=4, workers=1)
 
 
-def test_the_command_trains_resumes_and_leaves_weights_that_load(tmp_path, monkeypatch, frames):
-    for split in ('images', 'labels'):
-        (tmp_path / 'camvid/train' / split).mkdir(parents=True)
-    for number in range(2):
-        cv2.imwrite(str(tmp_path / f'camvid/train/images/{number}.jpg'), frames.images[number])
-        cv2.imwrite(str(tmp_path / f'camvid/train/labels/{number}.png'), frames.classes[number])
+@pytest.fixture
+def camvid(tmp_path, monkeypatch, frames) -> Path:
+    """Return a folder with two frames to train on and one of val, and its name in CAMVID_DIR."""
+    for split, numbers in (('train', (0, 1)), ('val', (0,))):
+        for kind in ('images', 'labels'):
+            (tmp_path / 'camvid' / split / kind).mkdir(parents=True)
+        for number in numbers:
+            stem = tmp_path / 'camvid' / split
+            cv2.imwrite(str(stem / f'images/{number}.jpg'), frames.images[number])
+            cv2.imwrite(str(stem / f'labels/{number}.png'), frames.classes[number])
     monkeypatch.setenv('CAMVID_DIR', str(tmp_path / 'camvid'))
+    return tmp_path / 'camvid'
+
+
+def test_several_splits_are_read_one_after_the_other(camvid):
+    train, val, both = read_camvid('train'), read_camvid('val'), read_camvid('train', 'val')
+    assert (len(train), len(val), len(both)) == (2, 1, 3)
+    for name in ('images', 'classes', 'instances'):
+        assert np.array_equal(getattr(both, name),
+                              np.concatenate([getattr(train, name), getattr(val, name)]))
+
+
+def test_a_split_that_is_not_there_is_refused_with_its_folder(camvid, monkeypatch):
+    monkeypatch.setenv('CAMVID_DIR', str(camvid / 'elsewhere'))
+    with pytest.raises(FileNotFoundError, match=r'no CamVid frames in .*elsewhere/val: set'):
+        read_camvid('val')
+
+
+def test_the_command_trains_resumes_and_leaves_weights_that_load(tmp_path, monkeypatch, camvid):
     monkeypatch.setattr('training.train.RUNS', tmp_path / 'runs')
     monkeypatch.setattr('training.calibrate.SEEDS', range(9_999, 10_000))
     monkeypatch.setattr('training.calibrate.THRESHOLDS', (0.2, 0.5))
     arguments = ['--batch-size', '2', '--parts', '2', '--synthetic-frames', '0', '--no-evaluate',
-                 '--workers', '0', '--whole-from', '1', '--output',
+                 '--workers', '0', '--whole-from', '1', '--splits', 'train', 'val', '--output',
                  str(tmp_path / 'new.safetensors')]
     main([*arguments, '--steps', '1'])
     assert load_checkpoint(tmp_path / 'runs/street_tiny/checkpoint.pt')['step'] == 1
@@ -230,6 +256,16 @@ def test_a_class_that_is_seen_too_often_is_shifted_down_as_far_as_that_helps():
     assert -2.5 <= shifts[0] - shifts[1:].mean() <= -1.5
     assert mean_iou((biased, truth), shifts) >= mean_iou((logits, truth), torch.zeros(3)) - 0.005
     assert torch.equal(class_shifts([(100.0 * torch.eye(3)[truth], truth)]), torch.zeros(3))
+
+
+@pytest.mark.parametrize(('weights', 'reports'), [
+    (PACKAGE_WEIGHTS, ['street_tiny']),
+    (TRAIN_WEIGHTS, ['street_tiny_train', 'street_tiny_ablation'])])
+def test_the_reports_are_of_the_weights_in_the_repository(weights, reports):
+    sha256 = load('', ModelOptions(weights=str(ROOT / weights))).sha256
+    for name in reports:
+        report = json.loads((ROOT / f'reports/{name}.json').read_text())
+        assert report['weights_sha256'] == sha256, name
 
 
 def test_exported_weights_load_as_a_model(tmp_path):
