@@ -128,7 +128,8 @@ def _jpeg(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _frame(pipeline: Pipeline, file: NDArray[np.uint8]) -> dict[str, float]:
     """Take one frame through all stages; return the seconds of each, and their sum as total."""
     begun_s = time.perf_counter()
-    image = cv2.cvtColor(cv2.imdecode(file, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    pixels = np.asarray(cv2.imdecode(file, cv2.IMREAD_COLOR))
+    image = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
     spent_s: defaultdict[str, float] = defaultdict(float, decode=time.perf_counter() - begun_s)
     results: list[Segmentation] = []
     for model in pipeline.loaded:

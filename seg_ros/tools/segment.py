@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -140,7 +140,7 @@ def _video_writer(path: Path, *, rate_hz: float) -> VideoWriter:
     return VideoWriter(path, rate_hz=rate_hz)
 
 
-def _write_png(path: Path, image: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
+def _write_png(path: Path, image: NDArray[Any]) -> None:
     """Write a grey or BGR image."""
     encoded = cv2.imencode('.png', image)[1]
     path.write_bytes(encoded.tobytes())

@@ -6,6 +6,7 @@ from __future__ import annotations
 from argparse import Namespace
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -73,6 +74,6 @@ def run(options: Namespace) -> int:
     return 0
 
 
-def _write(path: Path, pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
+def _write(path: Path, pixels: NDArray[Any]) -> None:
     """Write a PNG."""
     path.write_bytes(cv2.imencode('.png', pixels)[1].tobytes())
