@@ -74,7 +74,7 @@ def _quality(learnt: dict[str, Any], packaged: dict[str, Any]) -> str:
 def _both_weights(learnt: dict[str, Any], packaged: dict[str, Any]) -> str:
     """Return what learning from val too has changed."""
     lines = ['| weights | mIoU, CamVid val | mIoU, streets | PQ (things, stuff) | AP of things '
-             '| `predict` of a val frame, ms |', '|---|---|---|---|---|---|']
+             '| `predict`, ms (one network, two runs) |', '|---|---|---|---|---|---|']
     for name, report in (('of `train` alone', learnt), ('packaged: of `train` and val', packaged)):
         val, streets = report['camvid_val'], report['synthetic']
         quality, precision = streets['quality'], streets['average_precision']
