@@ -33,6 +33,7 @@ from training.losses import centre_loss, imitation_loss, offset_loss, overlap_lo
 from training.plan import Machine, Plan
 from training.synthetic import compact_ids, FIRST_UNSEEN_SEED, frame_numbers, read_synthetic
 from training.train import (
+    _parse,
     first_weights,
     fit,
     load_checkpoint,
@@ -225,6 +226,12 @@ def test_several_splits_are_read_one_after_the_other(camvid):
     for name in ('images', 'classes', 'instances'):
         assert np.array_equal(getattr(both, name),
                               np.concatenate([getattr(train, name), getattr(val, name)]))
+
+
+@pytest.mark.parametrize(('words', 'splits'), [
+    ([], ['train']), (['--splits', 'train', 'val'], ['train', 'val']), (['--splits'], [])])
+def test_the_command_line_names_the_splits_or_none(words, splits):
+    assert _parse(words).splits == splits
 
 
 def test_a_split_that_is_not_there_is_refused_with_its_folder(camvid, monkeypatch):
