@@ -58,7 +58,6 @@ def _report(name: str) -> dict[str, Any]:
 def _quality(learnt: dict[str, Any], packaged: dict[str, Any]) -> str:
     """Return what street_tiny sees: val before it learnt from that, streets as packaged."""
     val, streets = learnt['camvid_val'], packaged['synthetic']
-    quality = streets['quality']
     return '\n'.join((
         f'`street_tiny` (`.venv/bin/python -m training.evaluate`, {val["frames"]} real frames '
         f'and {streets["frames"]} of streets that it was not trained on):',
@@ -67,8 +66,13 @@ def _quality(learnt: dict[str, Any], packaged: dict[str, Any]) -> str:
         '|---|---|',
         f'| mIoU on CamVid val, before val was learnt from too | {val["miou"]:.3f} |',
         f'| mIoU on synthetic streets | {streets["miou"]:.3f} |',
-        f'| PQ on synthetic streets (things, stuff) | {quality["all"]["pq"]:.3f} '
-        f'({quality["things"]["pq"]:.3f}, {quality["stuff"]["pq"]:.3f}) |'))
+        f'| PQ on synthetic streets (things, stuff) | {_pq(streets["quality"])} |'))
+
+
+def _pq(quality: dict[str, Any]) -> str:
+    """Return the PQ of all classes, and of things and stuff."""
+    every, things, stuff = (quality[name]['pq'] for name in ('all', 'things', 'stuff'))
+    return f'{every:.3f} ({things:.3f}, {stuff:.3f})'
 
 
 def _both_weights(learnt: dict[str, Any], packaged: dict[str, Any]) -> str:
@@ -77,12 +81,10 @@ def _both_weights(learnt: dict[str, Any], packaged: dict[str, Any]) -> str:
              '| `predict`, ms (one network, two runs) |', '|---|---|---|---|---|---|']
     for name, report in (('of `train` alone', learnt), ('packaged: of `train` and val', packaged)):
         val, streets = report['camvid_val'], report['synthetic']
-        quality, precision = streets['quality'], streets['average_precision']
         seen = ' (learnt from)' if report is packaged else ''
         lines.append(
             f'| {name} | {val["miou"]:.3f}{seen} | {streets["miou"]:.3f} | '
-            f'{quality["all"]["pq"]:.3f} ({quality["things"]["pq"]:.3f}, '
-            f'{quality["stuff"]["pq"]:.3f}) | {precision["things"]["ap"]:.3f} | '
+            f'{_pq(streets["quality"])} | {streets["average_precision"]["things"]["ap"]:.3f} | '
             f'{val["predict_ms"]:.0f} |')
     return '\n'.join(lines)
 

@@ -2,7 +2,7 @@
 """Where boxes are and how fast they move: Kalman filters in real time, all tracks at once."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import math
 
 import numpy as np
@@ -62,21 +62,12 @@ class Motion:
 
     def take(self, rows: NDArray[np.integer | np.bool_]) -> Motion:
         """Return the motion of some tracks."""
-        return Motion(self.position[rows], self.speed[rows], self.position_var[rows],
-                      self.covariance[rows], self.speed_var[rows], self.sized[rows],
-                      self.walled[rows], self.aspect[rows], self.aspect_var[rows])
+        return Motion(**{name: values[rows] for name, values in vars(self).items()})
 
     def join(self, other: Motion) -> Motion:
         """Return both, one after the other."""
-        return Motion(position=np.concatenate((self.position, other.position)),
-                      speed=np.concatenate((self.speed, other.speed)),
-                      position_var=np.concatenate((self.position_var, other.position_var)),
-                      covariance=np.concatenate((self.covariance, other.covariance)),
-                      speed_var=np.concatenate((self.speed_var, other.speed_var)),
-                      sized=np.concatenate((self.sized, other.sized)),
-                      walled=np.concatenate((self.walled, other.walled)),
-                      aspect=np.concatenate((self.aspect, other.aspect)),
-                      aspect_var=np.concatenate((self.aspect_var, other.aspect_var)))
+        return Motion(**{name: np.concatenate((values, getattr(other, name)))
+                         for name, values in vars(self).items()})
 
     def predict(self, *, seconds: float, unseen: NDArray[np.bool_]) -> Motion:
         """Return the motion some time later; the growth of unseen (T,) boxes fades.
@@ -93,13 +84,12 @@ class Motion:
         speed = speed * stretch ** 2
         np.maximum(position[:, 2:], _MIN_SIZE, out=position[:, 2:])
         noise = (_ACCELERATION * _AXES * _scale(self.position)) ** 2 * seconds
-        return Motion(
-            position=position, speed=speed,
+        return replace(
+            self, position=position, speed=speed,
             position_var=self.position_var + seconds * (
                 2 * self.covariance + seconds * self.speed_var) + noise * seconds ** 2 / 3,
             covariance=self.covariance + seconds * self.speed_var + noise * seconds / 2,
-            speed_var=self.speed_var + noise, sized=self.sized, walled=self.walled,
-            aspect=self.aspect, aspect_var=self.aspect_var)
+            speed_var=self.speed_var + noise)
 
     def _growth(self) -> Floats:
         """Return (T, 1) relative growth of the height a second, as far as it is known."""
