@@ -403,15 +403,14 @@ def _fit_of(tracks: _Tracks, sighting: Sighting, instances: Rows, masks: _Masks,
 
 
 def _coming_out(measured: Floats, position: Floats, *, sizes: Floats) -> Floats:
-    """Return boxes (T, n, 4), at least as wide as sizes (T, 1, 2).
+    """Return boxes (T, n, 4), at least as wide as sizes (T, 1, 2) at these heights.
 
     The side that is supposed to be still hidden is the one that brings the box nearer to where it
     should be.
     """
-    missing = np.maximum(sizes[..., 0] - measured[..., 2], 0)
-    shift = np.copysign(missing / 2, position[:, None, 0] - measured[..., 0])
-    rest = np.zeros_like(shift)
-    return measured + np.stack((shift, rest, missing, rest), axis=-1)
+    right = position[:, None, 0] > measured[..., 0]
+    seen = np.zeros_like(right)
+    return completed(measured, cut=np.stack((~right, seen, right, seen), axis=-1), sizes=sizes)
 
 
 def _level(measured: Floats, position: Floats) -> Bools:
