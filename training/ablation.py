@@ -26,7 +26,14 @@ from tqdm import tqdm
 from seg_ros.core.memory import keep_freed_memory
 from seg_ros.core.metrics import ConfusionMatrix, PanopticQuality
 from seg_ros.models.contract import Acceleration, ModelOptions
-from seg_ros.models.street_tiny import Features, read_weights, StreetTiny
+from seg_ros.models.postprocess import find_centres
+from seg_ros.models.street_tiny import (
+    Features,
+    read_weights,
+    StreetTiny,
+    STRIDE,
+    votes_of_offsets,
+)
 from training import train
 from training.evaluate import camvid_examples, Example, MIN_AREA, street_examples
 from training.export import TRAIN_WEIGHTS
@@ -75,6 +82,26 @@ def quantised(model: StreetTiny) -> StreetTiny:
     return model
 
 
+def with_votes_as_they_are(model: StreetTiny) -> StreetTiny:
+    """Group pixels by their own offsets alone."""
+    model._votes = lambda features: votes_of_offsets(  # type: ignore[method-assign]
+        features.offsets[0].float())
+    return model
+
+
+def with_peaks_as_centres(model: StreetTiny) -> StreetTiny:
+    """Tell centres from other peaks by a window alone, as Panoptic-DeepLab does."""
+    model._centres = lambda features: find_centres(  # type: ignore[method-assign]
+        model._scores(features), threshold=model.options.score_threshold, stride=STRIDE)
+    return model
+
+
+def without_large_regions(model: StreetTiny) -> StreetTiny:
+    """Leave what no centre owns without an instance."""
+    model._unowned_regions = lambda *_: iter(())  # type: ignore[method-assign]
+    return model
+
+
 def in_onnx_runtime(model: StreetTiny) -> StreetTiny:
     """Run the network in ONNX Runtime as it is."""
     with tempfile.TemporaryDirectory() as folder:
@@ -110,12 +137,15 @@ class Way:
 
 
 WAYS = (
-    Way('as it is: fp32, 480x360'),
+    Way('as it is: fp32, resized to 576x432'),
     Way('ONNX Runtime, fp32', change=in_onnx_runtime),
     Way('ONNX Runtime, int8', change=quantised),
     Way('mean with the mirror image', change=mirrored),
-    Way('images of 360x270', options=ModelOptions(input_size=(360, 270))),
-    Way('images of 640x480', options=ModelOptions(input_size=(640, 480))),
+    Way('resized to 480x360', options=ModelOptions(input_size=(480, 360))),
+    Way('resized to 640x480', options=ModelOptions(input_size=(640, 480))),
+    Way('votes not led on', change=with_votes_as_they_are),
+    Way('peaks told from centres by a window', change=with_peaks_as_centres),
+    Way('no instances without a centre', change=without_large_regions),
     Way('compiled', options=ModelOptions(acceleration=Acceleration(compile='default'))),
     Way('bf16', options=ModelOptions(acceleration=Acceleration(precision='bf16'))),
 )

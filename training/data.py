@@ -18,7 +18,10 @@ from seg_ros.core.types import VOID
 from seg_ros.models.street_tiny import OFFSET_UNIT, STRIDE
 from training.export import STREET
 
-WIDTH, HEIGHT = STREET.input_size
+WIDTH, HEIGHT = 480, 360
+ENLARGED = STREET.input_size[0] / WIDTH
+"""How much larger than in its pixels the network sees a frame."""
+
 UNCOUNTED = 255
 """Instance of a thing pixel of which nobody knows the object: not trained on."""
 
@@ -27,7 +30,7 @@ SPLITS = ('train', 'val')
 
 THING_IDS = tuple(STREET.class_names.index(name) for name in STREET.things)
 SCALES = (0.55, 2.0)
-"""How small and how large a frame may be shown."""
+"""How small and how large a frame may be shown; 1 is as the deployed network sees it."""
 
 MIN_AREA = 24  # pixels; what shows less of itself has no centre to learn
 
@@ -317,6 +320,7 @@ class Samples(Dataset[Batch]):
         self._seed = seed
         self._size_at = size_at
         self._augmentation = augmentation
+        self._scales = ENLARGED * augmentation.scales[0], ENLARGED * augmentation.scales[1]
 
     def __getitem__(self, index: int) -> Batch:
         """Make a batch."""
@@ -344,7 +348,7 @@ class Samples(Dataset[Batch]):
             place, focus = self._indices[number].draw(rng)
         view = warp(View(image=source.images[place], classes=source.classes[place],
                          instances=source.instances[place]),
-                    rng, size=size, scales=how.scales, focus=focus)
+                    rng, size=size, scales=self._scales, focus=focus)
         if rng.random() >= how.recoloured:
             return view
         return View(image=recolour(view.image, rng), classes=view.classes,

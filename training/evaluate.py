@@ -24,8 +24,7 @@ from seg_ros.models.contract import Model, ModelOptions
 from seg_ros.models.street_tiny import load
 from seg_ros.sim import Street
 from training.average_precision import AveragePrecision, Precision
-from training.data import read_camvid
-from training.export import STREET
+from training.data import HEIGHT, read_camvid, WIDTH
 from training.synthetic import FIRST_UNSEEN_SEED, frame_numbers, RATE_HZ
 
 REPORT = Path('reports/street_tiny.json')
@@ -53,9 +52,8 @@ def camvid_examples(*splits: str) -> Iterator[Example]:
 
 def street_examples(seeds: Iterable[int], *, frames: int = 4) -> Iterator[Example]:
     """Return frames of synthetic streets, spread over the run of each."""
-    width, height = STREET.input_size
     for seed in seeds:
-        street = Street(seed=seed, width=width, height=height, rate_hz=RATE_HZ)
+        street = Street(seed=seed, width=WIDTH, height=HEIGHT, rate_hz=RATE_HZ)
         for number in frame_numbers(seed, count=frames):
             frame = street.frame(int(number))
             yield Example(frame.image, segmentation_from_ids(frame.class_map, frame.instance_map))

@@ -10,7 +10,7 @@ from pathlib import Path
 from safetensors.torch import save
 import torch
 
-from seg_ros.models.street_tiny import Contract, StreetNetwork
+from seg_ros.models.street_tiny import CHANNELS, Contract, StreetNetwork
 
 PACKAGE_WEIGHTS = Path('seg_ros/models/weights/street_tiny.safetensors')
 TRAIN_WEIGHTS = Path('training/weights/street_tiny_train.safetensors')
@@ -20,7 +20,7 @@ STREET = Contract(
     class_names=('sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign_symbol', 'fence',
                  'car', 'pedestrian', 'bicyclist'),
     things=('car', 'pedestrian', 'bicyclist'),
-    input_size=(480, 360),
+    input_size=(576, 432),
     mean=(105.0, 108.0, 110.0),
     std=(75.0, 76.0, 76.0),
     score_scale=1.0,
@@ -40,7 +40,8 @@ def write_weights(path: Path, tensors: Mapping[str, torch.Tensor], contract: Con
 
 def new_network(width: int = 1) -> StreetNetwork:
     """Return an untrained network for the street's classes."""
-    return StreetNetwork(classes=len(STREET.class_names), things=len(STREET.things), width=width)
+    return StreetNetwork(classes=len(STREET.class_names), things=len(STREET.things),
+                         channels=CHANNELS.times(width))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

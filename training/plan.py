@@ -21,8 +21,8 @@ class Plan:
     minutes: float = 0.0  # where not 0, the plan ends by the clock and not after its steps
     batch_size: int = 8
     parts: int = 4  # of a batch, each normalised by itself
-    size: tuple[int, int] = (384, 288)  # width, height of the crops, multiples of 4
-    whole_from: float = 0.75  # share of the plan after which crops are as large as frames
+    size: tuple[int, int] = (416, 312)  # width, height of the crops, multiples of 4
+    whole_from: float = 0.75  # share of the plan; then crops are as large as frames
     peak_rate: float = 2e-3
     warm_up: int = 200  # steps
     weight_decay: float = 0.02

@@ -2,7 +2,7 @@
 """The embedded default: a small panoptic network for streets, its weights in the package."""
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 import hashlib
 from importlib import resources
@@ -10,6 +10,7 @@ import json
 import math
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
@@ -20,7 +21,7 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from seg_ros.core.labels import LabelSet
-from seg_ros.core.types import Segmentation, segmentation_from_map
+from seg_ros.core.types import look_up, Segmentation, segmentation_from_map
 from seg_ros.models.acceleration import accelerate
 from seg_ros.models.contract import ALL_TASKS, fit, Model, ModelError, ModelInfo, ModelOptions
 from seg_ros.models.postprocess import (
@@ -33,7 +34,7 @@ from seg_ros.models.postprocess import (
 from seg_ros.models.postprocess_labels import best_channels
 from seg_ros.models.weights import file_of, fill, ModelFile, read_file, refuse
 
-FORMAT = 3
+FORMAT = 4
 """Version of the metadata; a file with another is refused."""
 
 STRIDE = 4
@@ -42,19 +43,21 @@ STRIDE = 4
 OFFSET_UNIT = 16.0
 """Pixels of the network's input that an offset of 1 stands for."""
 
-REACH = 48.0
+REACH = 24.0
 """Pixels of the network's input: a vote farther from every centre belongs to no instance."""
+
+LIKELY = 0.5
+"""Score of a centre that is one: scores are calibrated to it."""
 
 WIDTHS = (1, 2, 3, 4)
 """How many times the channels of the packaged network a file may have, as teachers do."""
 
-_STEM = 16  # channels of the first layer
 _MULTIPLE = 2 * STRIDE
 _WEIGHTS = 'street_tiny.safetensors'
 _REMEDY = 'reinstall the package or give another file'
 
 MODELS = (
-    ModelInfo(spec='street_tiny', tasks=ALL_TASKS, parameters=651_024, license='Apache-2.0',
+    ModelInfo(spec='street_tiny', tasks=ALL_TASKS, parameters=417_280, license='Apache-2.0',
               summary='small panoptic network for streets, for demonstration and start-up'),
 )
 
@@ -72,6 +75,24 @@ class Features(NamedTuple):
     semantic: torch.Tensor  # (N, classes, H / 2, W / 2) logits
     centres: torch.Tensor  # (N, things, h, w) logits: the centre of an object of that class
     offsets: torch.Tensor  # (N, 2, h, w) rows, columns to the centre, OFFSET_UNIT pixels
+
+
+class Channels(NamedTuple):
+    """How wide the network is at each resolution, and between decoder and heads."""
+
+    at_2: int = 16
+    at_4: int = 32
+    at_8: int = 48
+    at_16: int = 80
+    decoder: int = 32
+
+    def times(self, width: int) -> Channels:
+        """Return those of a network that is `width` times as wide."""
+        return Channels(*(width * channels for channels in self))
+
+
+CHANNELS = Channels()
+"""Those of the packaged network."""
 
 
 class ConvBn(nn.Module):
@@ -134,28 +155,28 @@ class StreetNetwork(nn.Module):
     and classes at 1/2 with few channels, because a pole is narrower than a cell of 1/4.
     """
 
-    def __init__(self, *, classes: int, things: int, width: int = 1) -> None:
-        """Make the layers, with `width` times the channels of the packaged network."""
+    def __init__(self, *, classes: int, things: int, channels: Channels = CHANNELS) -> None:
+        """Make the layers; without `channels` those of the packaged network."""
         super().__init__()
         self.things = things
-        c16, c32, c48, c64, c96 = (width * channels for channels in (_STEM, 32, 48, 64, 96))
-        self.to_2 = ConvBn(3, c16, stride=2)
-        self.to_4 = ConvBn(c16, c48, stride=2)
+        c2, c4, c8, c16, decoder = channels
+        self.to_2 = ConvBn(3, c2, stride=2)
+        self.to_4 = ConvBn(c2, c4, stride=2)
         self.to_8 = nn.Sequential(
-            ConvBn(c48, c64, stride=2), Residual(c64), Residual(c64))
+            ConvBn(c4, c8, stride=2), Residual(c8), Residual(c8))
         self.to_16 = nn.Sequential(
-            ConvBn(c64, c96, stride=2), Residual(c96, dilation=2), Residual(c96, dilation=8),
-            Context(c96))
-        self.from_16 = ConvBn(c96, c64, size=1)
-        self.skip_8 = ConvBn(c64, c64, size=1)
-        self.mix_8 = ConvBn(c64, c64)
-        self.from_8 = ConvBn(c64, c48, size=1)
-        self.skip_4 = ConvBn(c48, c48, size=1)
-        self.mix_4 = ConvBn(c48, c32)
-        self.from_4 = ConvBn(c32, c16, size=1)
-        self.skip_2 = ConvBn(c16, c16, size=1)
-        self.semantic = nn.Sequential(ConvBn(c16, c16), nn.Conv2d(c16, classes, 1))
-        self.instance = nn.Conv2d(c32, things + 2, 1)
+            ConvBn(c8, c16, stride=2), Residual(c16, dilation=2), Residual(c16, dilation=8),
+            Context(c16))
+        self.from_16 = ConvBn(c16, c8, size=1)
+        self.skip_8 = ConvBn(c8, c8, size=1)
+        self.mix_8 = ConvBn(c8, c8)
+        self.from_8 = ConvBn(c8, c4, size=1)
+        self.skip_4 = ConvBn(c4, c4, size=1)
+        self.mix_4 = ConvBn(c4, decoder)
+        self.from_4 = ConvBn(decoder, c2, size=1)
+        self.skip_2 = ConvBn(c2, c2, size=1)
+        self.semantic = nn.Sequential(ConvBn(c2, c2), nn.Conv2d(c2, classes, 1))
+        self.instance = nn.Conv2d(decoder, things + 2, 1)
         # centres are rare: start from a probability of 2 %
         nn.init.constant_(self.instance.get_parameter('bias')[:things], -4.0)
 
@@ -184,7 +205,7 @@ class StreetNetwork(nn.Module):
 def width_of(tensors: Mapping[str, torch.Tensor]) -> int:
     """Return the width of the network that tensors belong to; 1 where none does."""
     stem = tensors.get('to_2.conv.weight', torch.empty(0))
-    width = (stem.shape[0] if stem.ndim else 0) // _STEM
+    width = (stem.shape[0] if stem.ndim else 0) // CHANNELS.at_2
     # a damaged file must not make a network that fills the memory: 1 is refused for its shapes
     return width if width in WIDTHS else 1
 
@@ -303,7 +324,7 @@ def _build(weights: Weights, name: str) -> StreetNetwork:
     """Make the network for inference; raises ModelError where the tensors do not fit it."""
     contract = weights.contract
     network = StreetNetwork(classes=len(contract.class_names), things=len(contract.things),
-                            width=width_of(weights.tensors))
+                            channels=CHANNELS.times(width_of(weights.tensors)))
     fill(network, weights.tensors, name=name, remedy=_REMEDY)
     network.eval()
     network.fuse()
@@ -353,28 +374,72 @@ class StreetTiny:
         """Return the (1, 3, h, w) normalised input, at the size that the network works at."""
         height, width = image.shape[:2]
         pixels = torch.from_numpy(np.array(image, order='C')).to(self.options.device)
-        x = pixels.permute(2, 0, 1)[None].float()
+        x = pixels[None].permute(0, 3, 1, 2)
         wanted = self.options.input_size
         size = fit(height=height, width=width, into=wanted) if wanted else \
             working_size(height=height, width=width, trained=self.contract.input_size)
         if size != (height, width):
-            x = functional.interpolate(x, size=size, mode='bilinear', align_corners=False,
-                                       antialias=True)
-        return torch.addcmul(self._offset, x, self._gain)  # one pass: half of the time
+            # bytes are resized several times as fast, where the device can
+            x = functional.interpolate(x if x.device.type == 'cpu' else x.float(), size=size,
+                                       mode='bilinear', align_corners=False, antialias=True)
+        return torch.addcmul(self._offset, x.float(), self._gain)  # one pass: half of the time
 
     def _decode(self, features: Features, *, height: int, width: int) -> Segmentation:
         """Make the maps of one (height, width) image on the device, then copy them over."""
         classes, confidence = best_channels(features.semantic[0].float(), size=(height, width),
                                             want_confidence=self.options.confidence)
-        centres = find_centres(self._scores(features), threshold=self.options.score_threshold,
-                               stride=STRIDE)
-        instance_map = self._owner_of_pixel(
-            votes_of_offsets(features.offsets[0].float()), centres, classes)
+        centres = self._centres(features)
+        owners = self._owner_of_pixel(self._votes(features), centres, classes)
+        class_map, instance_map = classes.cpu().numpy(), owners.cpu().numpy()
+        class_ids = self._thing_ids[centres.things].tolist()
+        scores = centres.scores.tolist()
+        for class_id, region in self._unowned_regions(class_map, instance_map, features):
+            class_ids.append(class_id)
+            scores.append(self._share_of_class(features, class_id, region))
+            instance_map[region] = len(scores)
+        wanted = np.array([0, *scores]) >= self.options.score_threshold
+        values = np.arange(len(wanted), dtype=np.int32) * wanted
         return segmentation_from_map(
-            class_map=classes.cpu().numpy(),
-            instance_map=instance_map.cpu().numpy(),
-            class_ids=self._thing_ids[centres.things].to(torch.uint8).cpu().numpy(),
-            scores=centres.scores.cpu().numpy(), confidence=confidence)
+            class_map=class_map, instance_map=look_up(values, instance_map),
+            class_ids=class_ids, scores=scores, confidence=confidence)
+
+    def _centres(self, features: Features) -> Centres:
+        """Return the likely centres, and less likely ones where they are wanted."""
+        # who asks for sure instances only must not get what the others leave as one object
+        peaks = find_centres(
+            self._scores(features), threshold=min(self.options.score_threshold, LIKELY),
+            stride=STRIDE, window=3)
+        return without_echoes(peaks, features.offsets[0].float())
+
+    def _votes(self, features: Features) -> torch.Tensor:
+        """Return where each cell of 1/2 believes its object's centre to be, (2, 2h, 2w)."""
+        return votes_of_offsets(refined_offsets(features.offsets[0].float()))
+
+    def _unowned_regions(self, class_map: NDArray[np.uint8], instance_map: NDArray[np.int32],
+                         features: Features) -> Iterator[tuple[int, NDArray[np.bool_]]]:
+        """Yield class and (H, W) mask of what is an object, though no centre was found for it.
+
+        Large near ones are cut by the image's border, and their centres are hard to see. What a
+        centre's votes miss at its object's rim is smaller than a circle of REACH.
+        """
+        seen = features.offsets[0, 0].numel() * STRIDE ** 2
+        least = max(math.pi * REACH ** 2 * class_map.size / seen, self.options.min_area)
+        layers = look_up(self._layer_of_class.cpu().numpy(), class_map)
+        layers[instance_map > 0] = 0
+        if np.count_nonzero(layers) < least:
+            return
+        for layer, class_id in enumerate(self._thing_ids.tolist(), start=1):
+            yield from ((class_id, region) for region in large_regions(
+                layers == layer, least=least))
+
+    def _share_of_class(self, features: Features, class_id: int, region: NDArray[np.bool_]
+                        ) -> float:
+        """Return the mean probability of a class over the cells of an (H, W) region."""
+        logits = features.semantic[0].float()
+        rows, columns = (np.arange(cells) * pixels // cells for cells, pixels in zip(
+            logits.shape[1:], region.shape, strict=True))
+        cells = torch.from_numpy(region[rows][:, columns]).to(logits.device)
+        return float(logits[:, cells].softmax(dim=0)[class_id].mean())
 
     def _scores(self, features: Features) -> torch.Tensor:
         """Return the (things, h, w) scores: how likely a centre there is a true instance."""
@@ -401,6 +466,43 @@ def working_size(*, height: int, width: int, trained: tuple[int, int]) -> tuple[
     area = trained[0] * trained[1]
     return (max(round(math.sqrt(area * ratio) / _MULTIPLE), 1) * _MULTIPLE,
             max(round(math.sqrt(area / ratio) / _MULTIPLE), 1) * _MULTIPLE)
+
+
+def without_echoes(centres: Centres, offsets: torch.Tensor) -> Centres:
+    """Return the centres less those that believe in a better one of their class.
+
+    Objects stand closer than one object's peaks lie, so that no window tells them apart; but the
+    cell of a true centre points at itself. It is an echo unless (2, h, w) offsets lead it to less
+    than half as far from itself as from every better one.
+    """
+    rows, columns = (centres.positions / STRIDE).long().T
+    votes = centres.positions + OFFSET_UNIT * offsets[:, rows, columns].T
+    away = torch.cdist(votes, centres.positions)
+    is_better = (centres.things[:, None] == centres.things).tril(diagonal=-1)
+    is_echo = (is_better & (away < 2 * away.diagonal()[:, None])).any(dim=1)
+    return Centres(positions=centres.positions[~is_echo], things=centres.things[~is_echo],
+                   scores=centres.scores[~is_echo])
+
+
+def refined_offsets(offsets: torch.Tensor) -> torch.Tensor:
+    """Return (2, h, w) offsets, each led on half of the way by the cell that it points at.
+
+    That cell lies nearer to the centre, and knows better where it is.
+    """
+    cells = offsets * (OFFSET_UNIT / STRIDE)
+    rows, columns = (
+        (torch.arange(size, device=cells.device).view(shape) + step).round().long().clamp(
+            0, size - 1)
+        for size, shape, step in zip(cells.shape[1:], ((-1, 1), (1, -1)), cells, strict=True))
+    return offsets + 0.5 * offsets[:, rows, columns]
+
+
+def large_regions(mask: NDArray[np.bool_], *, least: float) -> Iterator[NDArray[np.bool_]]:
+    """Yield the connected parts of an (H, W) mask that have at least so many pixels."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)
+    for part, area in enumerate(stats[1:, cv2.CC_STAT_AREA], start=1):
+        if area >= least:
+            yield labels == part
 
 
 def votes_of_offsets(offsets: torch.Tensor) -> torch.Tensor:

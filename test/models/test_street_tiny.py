@@ -17,23 +17,32 @@ from safetensors.torch import save
 import torch
 from torch.nn import functional
 
-from seg_ros.core.types import segmentation_from_map
+from seg_ros.core.types import Segmentation, segmentation_from_map
 from seg_ros.models.agreement import check_frames, equal_share
 from seg_ros.models.contract import ModelError, ModelOptions
-from seg_ros.models.postprocess import find_centres, group_pixels
+from seg_ros.models.postprocess import Centres, find_centres, group_pixels
 from seg_ros.models.street_tiny import (
+    Channels,
     Contract,
+    Features,
     load,
     MODELS,
+    OFFSET_UNIT,
     REACH,
+    refined_offsets,
     StreetNetwork,
     StreetTiny,
     STRIDE,
     votes_of_offsets,
     width_of,
+    without_echoes,
     working_size,
 )
 from training.export import STREET, write_weights
+
+ROAD, CAR = 3, 8
+LARGE = slice(90, 126), slice(0, 50)
+"""Rows and columns of cells at 1/2: 72 x 100 pixels."""
 
 PACKAGED = (resources.files('seg_ros.models') / 'weights' / 'street_tiny.safetensors').read_bytes()
 
@@ -86,7 +95,7 @@ def test_the_packaged_weights_are_small_and_say_what_they_are(model):
         'sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign_symbol', 'fence', 'car',
         'pedestrian', 'bicyclist')
     assert model.label_set.things == {'car', 'pedestrian', 'bicyclist'}
-    assert model.contract.input_size == (480, 360)
+    assert model.contract.input_size == (576, 432)
 
 
 def test_the_listed_size_is_the_real_one_and_below_a_million():
@@ -111,7 +120,7 @@ def test_a_name_behind_the_family_is_refused():
     (PACKAGED[:-5000] + bytes([PACKAGED[-5000] ^ 1]) + PACKAGED[-4999:], 'checksum'),
     (PACKAGED.replace(b'pedestrian', b'pedestrien'), 'checksum'),
     (save(TENSORS), "metadata lacks 'format'"),
-    (save(TENSORS, {**METADATA, 'format': '7'}), 'its format is 7, expected 3'),
+    (save(TENSORS, {**METADATA, 'format': '7'}), 'its format is 7, expected 4'),
     (save(TENSORS, {**METADATA, 'class_names': '["car", "car"]'}), 'more than once'),
     (save(TENSORS, {**METADATA, 'class_names': '3'}), 'has no len'),
     (save(TENSORS, {**METADATA, 'things': '["boat"]'}), 'not among the class names'),
@@ -143,7 +152,7 @@ def test_a_file_has_a_width_in_bounds(channels, width):
 
 
 def test_a_wide_network_is_loaded_as_such(tmp_path):
-    wide = StreetNetwork(classes=11, things=3, width=2)
+    wide = StreetNetwork(classes=11, things=3, channels=Channels().times(2))
     write_weights(tmp_path / 'wide.safetensors', wide.state_dict(), STREET)
     model = load('', ModelOptions(weights=str(tmp_path / 'wide.safetensors')))
     assert model.network.network.to_2.conv.out_channels == 32
@@ -172,6 +181,33 @@ def test_a_copy_of_the_weights_is_the_same_model(tmp_path, model):
     assert copy.sha256 == model.sha256
 
 
+def plainly_refined(offsets: torch.Tensor) -> torch.Tensor:
+    """Return offsets led on half of the way by the cell that each points at, cell by cell."""
+    before = offsets.numpy()
+    refined = before.copy()
+    _, height, width = before.shape
+    for row, column in np.ndindex(height, width):
+        down, right = before[:, row, column] * (OFFSET_UNIT / STRIDE)
+        target = (min(max(round(row + down), 0), height - 1),
+                  min(max(round(column + right), 0), width - 1))
+        refined[:, row, column] += 0.5 * before[:, *target]
+    return torch.from_numpy(refined)
+
+
+def plainly_without_echoes(centres: Centres, offsets: torch.Tensor) -> Centres:
+    """Return the centres that do not point at a better one of their class, one by one."""
+    kept = []
+    for own in range(len(centres.scores)):
+        row, column = centres.positions[own]
+        vote = centres.positions[own] + OFFSET_UNIT * offsets[:, int(row // STRIDE),
+                                                              int(column // STRIDE)]
+        near = torch.linalg.norm(vote - centres.positions[own])
+        if all(torch.linalg.norm(vote - centres.positions[other]) >= 2 * near
+               for other in range(own) if centres.things[other] == centres.things[own]):
+            kept.append(own)
+    return Centres(*(values[kept] for values in vars(centres).values()))
+
+
 def plain_answer(image: np.ndarray, model: StreetTiny) -> tuple[np.ndarray, np.ndarray]:
     """Return class map and instance map by the network as trained, whole maps and no shortcut."""
     network = StreetNetwork(classes=11, things=3).eval()
@@ -182,9 +218,11 @@ def plain_answer(image: np.ndarray, model: StreetTiny) -> tuple[np.ndarray, np.n
         logits = functional.interpolate(features.semantic, size=(height, width), mode='bilinear')
         scores = torch.sigmoid(features.centres[0] * model.contract.score_scale
                                + model.contract.score_bias)
-        centres = find_centres(scores, threshold=model.options.score_threshold, stride=STRIDE)
-        owners = group_pixels(votes_of_offsets(features.offsets[0]), centres, things=3,
-                              reach=REACH).numpy()
+        centres = plainly_without_echoes(find_centres(
+            scores, threshold=model.options.score_threshold, stride=STRIDE, window=3),
+            features.offsets[0])
+        owners = group_pixels(votes_of_offsets(plainly_refined(features.offsets[0])), centres,
+                              things=3, reach=REACH).numpy()
     class_map = logits[0].argmax(dim=0).numpy()
     rows = np.arange(height) * owners.shape[1] // height
     columns = np.arange(width) * owners.shape[2] // width
@@ -291,6 +329,71 @@ def test_options_thin_out_the_instances_and_keep_the_classes(model):
     assert len(nothing.instances) == 0
     np.testing.assert_array_equal(large.class_map, everything.class_map)
     np.testing.assert_array_equal(nothing.class_map, everything.class_map)
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 9))
+def test_offsets_are_led_on_by_the_cell_that_they_point_at(height, width, seed):
+    offsets = torch.from_numpy(np.random.default_rng(seed).normal(
+        0, 0.6, (2, height, width)).astype(np.float32))
+    torch.testing.assert_close(refined_offsets(offsets), plainly_refined(offsets))
+
+
+def test_exact_offsets_stay_as_they_are():
+    rows, columns = torch.meshgrid(torch.arange(8.0), torch.arange(8.0), indexing='ij')
+    offsets = torch.stack((3 - rows, 5 - columns)) * (STRIDE / OFFSET_UNIT)
+    torch.testing.assert_close(refined_offsets(offsets), offsets)
+
+
+def test_of_two_close_peaks_the_one_that_points_at_the_other_is_no_centre():
+    centres = Centres(positions=torch.tensor([[21.5, 21.5], [21.5, 33.5], [21.5, 33.5]]),
+                      things=torch.tensor([0, 0, 1]), scores=torch.tensor([0.9, 0.8, 0.7]))
+    two_objects = torch.zeros(2, 10, 10)
+    assert without_echoes(centres, two_objects).scores.tolist() == centres.scores.tolist()
+    one_object = two_objects.clone()
+    one_object[1, 5, 8] = -9 / OFFSET_UNIT  # the second's cell says: 9 of 12 pixels to the left
+    assert without_echoes(centres, one_object).scores.tolist() == pytest.approx([0.9, 0.7])
+    nobody = Centres(torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64), torch.zeros(0))
+    assert len(without_echoes(nobody, one_object).scores) == 0
+
+
+def seen(rows: slice, columns: slice, *, centre_logit: float, **options: float) -> Segmentation:
+    """Return what the model makes of a car on cells at 1/2, all of which vote for its corner."""
+    model = load('', ModelOptions(**options))
+    model.contract = replace(model.contract, score_scale=1.0, score_bias=0.0)
+    semantic, centres = torch.zeros(1, 11, 216, 288), torch.full((1, 3, 108, 144), -20.0)
+    semantic[:, ROAD], semantic[:, CAR, rows, columns] = 5.0, 8.0
+    row, column = rows.start // 2, columns.start // 2
+    centres[0, 0, row, column] = centre_logit
+    offsets = torch.stack(torch.meshgrid(
+        row - torch.arange(108), column - torch.arange(144), indexing='ij'))
+    model.network = lambda _: Features(
+        semantic, centres, offsets[None] * (STRIDE / OFFSET_UNIT))
+    return model.predict([image_of(432, 576)])[0]
+
+
+def test_a_large_object_without_a_centre_is_still_an_object():
+    result = seen(*LARGE, centre_logit=-20.0)
+    np.testing.assert_array_equal(result.instance_map, result.class_map == CAR)
+    assert result.instance_map.sum() == pytest.approx(72 * 100, rel=0.02)
+    # e^8 / (e^8 + e^5 + 9)
+    assert result.instances.scores == pytest.approx([0.9498], abs=1e-4)
+
+
+def test_what_has_neither_centre_nor_size_is_no_instance():
+    result = seen(slice(90, 100), slice(0, 40), centre_logit=-20.0)
+    assert (result.class_map == CAR).sum() > 1000
+    assert len(result.instances) == 0 and not result.instance_map.any()
+
+
+def test_objects_without_a_centre_obey_score_and_area():
+    assert len(seen(*LARGE, centre_logit=-20.0, score_threshold=0.96).instances) == 0
+    assert len(seen(*LARGE, centre_logit=-20.0, min_area=7500).instances) == 0
+
+
+def test_what_an_unsure_centre_owns_is_not_given_back_as_a_sure_object():
+    found = seen(*LARGE, centre_logit=1.0)
+    assert found.instances.scores == pytest.approx([0.7311], abs=1e-4)
+    assert len(seen(*LARGE, centre_logit=1.0, score_threshold=0.8).instances) == 0
 
 
 def test_fused_and_unfused_networks_agree():

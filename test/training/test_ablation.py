@@ -39,6 +39,19 @@ def test_eight_bits_in_onnx_runtime_say_nearly_what_torch_says(model, monkeypatc
     assert 0.9 < equal.float().mean() < 1
 
 
+@pytest.mark.parametrize('change', [
+    ablation.with_votes_as_they_are, ablation.with_peaks_as_centres,
+    ablation.without_large_regions])
+def test_without_a_step_of_the_grouping_instances_differ_and_classes_do_not(change):
+    images = [example.image for example in street_examples(range(9_970, 9_973))]
+    before = StreetTiny(ModelOptions()).predict(images)
+    after = change(StreetTiny(ModelOptions())).predict(images)
+    assert all((one.class_map == other.class_map).all()
+               for one, other in zip(before, after, strict=True))
+    assert any((one.instance_map != other.instance_map).any()
+               for one, other in zip(before, after, strict=True))
+
+
 def test_only_missing_rows_are_measured_and_other_weights_start_anew(tmp_path, monkeypatch):
     examples = list(street_examples(range(10_000, 10_001), frames=1))
     monkeypatch.setattr(ablation, 'camvid_examples', lambda split: examples)
