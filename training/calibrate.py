@@ -9,13 +9,12 @@ import logging
 import math
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from seg_ros.core.metrics import ConfusionMatrix, PanopticQuality
 from seg_ros.core.types import VOID
 from seg_ros.models.contract import ModelOptions
-from seg_ros.models.street_tiny import read_weights, StreetTiny
+from seg_ros.models.street_tiny import read_weights, sampled, StreetTiny
 from training.data import SPLITS
 from training.evaluate import camvid_examples, Example, MIN_AREA, street_examples
 from training.export import PACKAGE_WEIGHTS, STREET, write_weights
@@ -43,9 +42,8 @@ def labelled_cells(model: StreetTiny, examples: Iterable[Example]) -> Cells:
     logits, truths = [], []
     for example in examples:
         found = model.network(model._prepare(example.image)).semantic[0]
-        rows, columns = (np.arange(cells) * pixels // cells for cells, pixels in zip(
-            found.shape[1:], example.truth.size, strict=True))
-        truth = torch.from_numpy(example.truth.class_map[rows][:, columns].flatten()[::EVERY])
+        classes = sampled(example.truth.class_map, found.shape[1:])
+        truth = torch.from_numpy(classes.flatten()[::EVERY])
         known = truth != VOID
         logits.append(found.flatten(1).T[::EVERY][known])
         truths.append(truth[known])

@@ -19,6 +19,8 @@ from seg_ros.models.street_tiny import OFFSET_UNIT, STRIDE
 from training.export import STREET
 
 WIDTH, HEIGHT = 480, 360
+"""Of every frame, in pixels."""
+
 ENLARGED = STREET.input_size[0] / WIDTH
 """How much larger than in its pixels the network sees a frame."""
 

@@ -436,9 +436,7 @@ class StreetTiny:
                         ) -> float:
         """Return the mean probability of a class over the cells of an (H, W) region."""
         logits = features.semantic[0].float()
-        rows, columns = (np.arange(cells) * pixels // cells for cells, pixels in zip(
-            logits.shape[1:], region.shape, strict=True))
-        cells = torch.from_numpy(region[rows][:, columns]).to(logits.device)
+        cells = torch.from_numpy(sampled(region, logits.shape[1:])).to(logits.device)
         return float(logits[:, cells].softmax(dim=0)[class_id].mean())
 
     def _scores(self, features: Features) -> torch.Tensor:
@@ -495,6 +493,13 @@ def refined_offsets(offsets: torch.Tensor) -> torch.Tensor:
             0, size - 1)
         for size, shape, step in zip(cells.shape[1:], ((-1, 1), (1, -1)), cells, strict=True))
     return offsets + 0.5 * offsets[:, rows, columns]
+
+
+def sampled(pixels: NDArray[Any], cells: Sequence[int]) -> NDArray[Any]:
+    """Return the (h, w) values of (H, W) pixels at cells (h, w): the first pixel of each."""
+    rows, columns = (np.arange(count) * size // count
+                     for count, size in zip(cells, pixels.shape, strict=True))
+    return pixels[rows][:, columns]
 
 
 def large_regions(mask: NDArray[np.bool_], *, least: float) -> Iterator[NDArray[np.bool_]]:
