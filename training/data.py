@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 import os
 from pathlib import Path
 from typing import Any
@@ -248,6 +249,14 @@ def _heat(shape: tuple[int, ...], rows: NDArray[np.float64], columns: NDArray[np
     return heat
 
 
+@cache
+def _statistics(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the mean and the standard deviation of the colours, for (N, 3, H, W) images."""
+    mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1)
+                 for values in (STREET.mean, STREET.std))
+    return mean, std
+
+
 @dataclass(frozen=True)
 class Batch:
     """Samples side by side; grids as in Targets, with a leading axis."""
@@ -258,6 +267,11 @@ class Batch:
     is_counted: torch.Tensor
     offsets: torch.Tensor
     weights: torch.Tensor
+
+    def normalised_images(self) -> torch.Tensor:
+        """Return the images as the network takes them."""
+        mean, std = _statistics(self.images.device)
+        return ((self.images.float() - mean) / std).contiguous(memory_format=torch.channels_last)
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from safetensors.torch import save
 import torch
 
-from seg_ros.models.street_tiny import CHANNELS, Contract, StreetNetwork
+from seg_ros.models.street_tiny import CHANNELS, Channels, Contract, StreetNetwork
 
 PACKAGE_WEIGHTS = Path('seg_ros/models/weights/street_tiny.safetensors')
 TRAIN_WEIGHTS = Path('training/weights/street_tiny_train.safetensors')
@@ -38,10 +38,10 @@ def write_weights(path: Path, tensors: Mapping[str, torch.Tensor], contract: Con
     os.replace(part, path)
 
 
-def new_network(width: int = 1) -> StreetNetwork:
+def new_network(channels: Channels = CHANNELS) -> StreetNetwork:
     """Return an untrained network for the street's classes."""
-    return StreetNetwork(classes=len(STREET.class_names), things=len(STREET.things),
-                         channels=CHANNELS.times(width))
+    return StreetNetwork(
+        classes=len(STREET.class_names), things=len(STREET.things), channels=channels)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from seg_ros.models.street_tiny import CHANNELS, Channels, StreetNetwork
 from training.data import Augmentation, Batch, read_camvid, Samples
-from training.export import STREET, write_weights
+from training.export import new_network, STREET, write_weights
 from training.losses import losses
 from training.synthetic import read_synthetic
 from training.train import first_weights, RUNS
@@ -72,8 +72,7 @@ def channels_of(tensors: Tensors) -> Channels:
 
 def network_of(tensors: Tensors) -> StreetNetwork:
     """Return the network of tensors of whatever width."""
-    network = StreetNetwork(classes=len(STREET.class_names), things=len(STREET.things),
-                            channels=channels_of(tensors))
+    network = new_network(channels_of(tensors))
     network.load_state_dict(tensors)
     return network
 
@@ -81,13 +80,10 @@ def network_of(tensors: Tensors) -> StreetNetwork:
 def importance(network: StreetNetwork, batches: Iterable[Batch]) -> dict[str, torch.Tensor]:
     """Return by layer that is normalised the (channels,) signed importances of each batch."""
     network.eval().to(memory_format=torch.channels_last)
-    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (STREET.mean, STREET.std))
     found: dict[str, list[torch.Tensor]] = {}
     for batch in batches:
         network.zero_grad()
-        features = network(((batch.images.float() - mean) / std).contiguous(
-            memory_format=torch.channels_last))
-        losses(features, batch, overlap=1.0).total.backward()
+        losses(network(batch.normalised_images()), batch, overlap=1.0).total.backward()
         for name, module in network.named_modules():
             if isinstance(module, torch.nn.BatchNorm2d):
                 scale, shift = module.weight, module.bias

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from seg_ros.core.memory import keep_freed_memory
 from seg_ros.models.acceleration import preferred_precision
-from seg_ros.models.street_tiny import read_weights, StreetNetwork, width_of, WIDTHS
+from seg_ros.models.street_tiny import CHANNELS, read_weights, StreetNetwork, width_of, WIDTHS
 from training import evaluate
 from training.calibrate import calibrate
 from training.data import Augmentation, Batch, Labelled, read_camvid, Samples, SPLITS
@@ -51,9 +51,10 @@ class Trainer:
         self.device = device
         self.step = 0
         self.clock = Clock()
-        self.network = new_network(plan.width).train().to(device).to(
+        channels = CHANNELS.times(plan.width)
+        self.network = new_network(channels).train().to(device).to(
             memory_format=torch.channels_last)
-        self.average = new_network(plan.width).to(device).requires_grad_(False)
+        self.average = new_network(channels).to(device).requires_grad_(False)
         self.average.load_state_dict(self.network.state_dict())
         self.optimiser = torch.optim.AdamW(_groups(self.network, plan.weight_decay))
         self._teacher = teacher.eval().requires_grad_(False).to(device) if teacher else None
@@ -62,8 +63,6 @@ class Trainer:
             threads, initializer=torch.set_num_threads, initargs=(1,))
         # fp16 would need its gradients scaled: what has no bf16 trains in fp32
         self._is_bf16 = preferred_precision(device) == 'bf16'
-        self._mean = torch.tensor(STREET.mean, device=device).view(1, 3, 1, 1)
-        self._std = torch.tensor(STREET.std, device=device).view(1, 3, 1, 1)
 
     def train_step(self, batch: Batch) -> Losses:
         """Learn from one batch."""
@@ -86,8 +85,7 @@ class Trainer:
     def _learn_part(self, replica: StreetNetwork, batch: Batch) -> Losses:
         """Compute the gradients of a part of a batch."""
         batch = batch.to(self.device)
-        images = ((batch.images.float() - self._mean) / self._std).contiguous(
-            memory_format=torch.channels_last)
+        images = batch.normalised_images()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._is_bf16):
             features = replica(images)
             taught = self._teacher(images) if self._teacher else None
@@ -223,7 +221,7 @@ def first_weights(path: Path) -> Mapping[str, torch.Tensor]:
 def read_teacher(path: Path) -> StreetNetwork:
     """Return the network of a checkpoint or a weights file, of whatever width."""
     weights = first_weights(path)
-    network = new_network(width_of(weights))
+    network = new_network(CHANNELS.times(width_of(weights)))
     network.load_state_dict(weights)
     return network
 

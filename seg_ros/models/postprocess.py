@@ -35,6 +35,10 @@ class Centres:
     things: torch.Tensor  # (K,) int64 place of the class among the things
     scores: torch.Tensor  # (K,) float32 in [0, 1]
 
+    def take(self, kept: torch.Tensor) -> Centres:
+        """Return those that a (K,) bool mask names."""
+        return Centres(self.positions[kept], self.things[kept], self.scores[kept])
+
 
 def require_finite(outputs: Iterable[torch.Tensor], *, model: str) -> None:
     """Raise NotFiniteError where a network's raw outputs hold NaN or infinity.
@@ -69,8 +73,7 @@ def find_centres(scores: torch.Tensor, *, threshold: float, stride: int, window:
     things = places // (height * width)
     kept = _first_of_plateau(rows, columns, things, window=window)
     positions = pixel_of_cell(torch.stack((rows, columns), dim=1), stride=stride)
-    return Centres(positions=positions[kept], things=things[kept],
-                   scores=scores.flatten()[places][kept])
+    return Centres(positions, things, scores=scores.flatten()[places]).take(kept)
 
 
 def _is_peak(scores: torch.Tensor, places: torch.Tensor, *, window: int) -> torch.Tensor:

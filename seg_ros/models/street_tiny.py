@@ -478,8 +478,7 @@ def without_echoes(centres: Centres, offsets: torch.Tensor) -> Centres:
     away = torch.cdist(votes, centres.positions)
     is_better = (centres.things[:, None] == centres.things).tril(diagonal=-1)
     is_echo = (is_better & (away < 2 * away.diagonal()[:, None])).any(dim=1)
-    return Centres(positions=centres.positions[~is_echo], things=centres.things[~is_echo],
-                   scores=centres.scores[~is_echo])
+    return centres.take(~is_echo)
 
 
 def refined_offsets(offsets: torch.Tensor) -> torch.Tensor:
