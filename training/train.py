@@ -243,7 +243,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _begin(trainer, run / 'checkpoint.pt', options)
     sources = [read_camvid(*options.splits)] if options.splits else []
     if options.synthetic_frames:
-        sources.append(read_synthetic(RUNS / 'synthetic', frames=options.synthetic_frames))
+        street = read_synthetic(RUNS / 'synthetic', frames=options.synthetic_frames)
+        sources += options.synthetic_turns * [street]
     fit(trainer, sources, checkpoint=run / 'checkpoint.pt',
         workers=machine.workers if options.workers is None else options.workers)
     # a wide network is a teacher: it does not belong into the package
@@ -308,6 +309,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
                         'synthetic street alone, and nothing is measured at the end')
     parser.add_argument('--synthetic-frames', type=int, default=4000,
                         help='rendered once and kept under runs; 0 for CamVid alone')
+    parser.add_argument('--synthetic-turns', type=int, default=1,
+                        help='how many samples of the synthetic street follow one of CamVid')
     parser.add_argument('--threads', type=int, default=2)
     parser.add_argument('--workers', type=int,
                         help='processes that make batches; by default 1, with a GPU all cores')

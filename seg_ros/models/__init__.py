@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _HELPERS = frozenset({
     'acceleration', 'agreement', 'contract', 'exported', 'hub', 'own', 'pipeline', 'postprocess',
-    'postprocess_labels', 'postprocess_queries', 'postprocess_windows', 'weights'})
+    'postprocess_labels', 'postprocess_queries', 'postprocess_windows', 'side_by_side', 'weights'})
 
 FILE_SUFFIXES = ('.onnx', '.pt2', '.pt', '.ts', '.torchscript')
 """What a file that the user brings ends with."""

@@ -124,6 +124,14 @@ def _add_evaluate(parser: ArgumentParser) -> None:
         "ids outside of the model's classes never are",
     )
     parser.add_argument('--json', metavar='FILE', help='write the figures there too')
+    parser.add_argument(
+        '--batch',
+        type=int,
+        default=1,
+        metavar='N',
+        help='images given to the model at a time, as a node does that serves N cameras '
+        '(default: %(default)s)',
+    )
     _add_model(parser)
     _add_evaluate_video(parser)
     parser.set_defaults(run=_run_evaluate)
@@ -197,6 +205,8 @@ def _add_model(parser: ArgumentParser) -> None:
 
 def _run_evaluate(options: Namespace) -> int:
     if options.video:
+        if options.batch != 1:
+            raise ValueError('--batch is for images without order, expected no --video with it')
         return import_module('seg_ros.tools.evaluate_video').run(options)
     of_video = {'--rate-hz': options.rate_hz, '--truth': options.truth,
                 '--min-area': options.min_area, '--max-gap-s': options.max_gap_s,

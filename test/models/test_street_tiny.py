@@ -284,6 +284,21 @@ def test_a_batch_of_different_sizes_gives_the_same_as_one_by_one(model):
         np.testing.assert_array_equal(alone.instances.scores, result.instances.scores)
 
 
+def test_an_answer_does_not_depend_on_the_number_of_threads(model):
+    threads = torch.get_num_threads()
+    image = check_frames('480x360')[2]
+    try:
+        torch.set_num_threads(1)
+        alone = model.predict([image])[0]
+        torch.set_num_threads(2)
+        shared = model.predict([image])[0]
+    finally:
+        torch.set_num_threads(threads)
+    np.testing.assert_array_equal(alone.instance_map, shared.instance_map)
+    np.testing.assert_array_equal(alone.confidence, shared.confidence)
+    np.testing.assert_array_equal(alone.instances.scores, shared.instances.scores)
+
+
 def test_read_only_and_strided_images_are_read_as_they_look(model):
     image = image_of(64, 96, 4)
     expected = model.predict([image])[0].class_map

@@ -81,6 +81,15 @@ def test_the_miou_is_that_of_all_pixels_of_all_frames(data):
     assert figures['device'] == 'cpu'
 
 
+@pytest.mark.parametrize('batch', [1, 2, 3, 9])
+def test_every_frame_counts_once_whatever_the_batch(data, batch):
+    for name, predicted in zip('abc', (0, 1, 1), strict=True):
+        data.add(name, predicted=[[predicted, 0]], truth=[[0, 0]])
+    assert data.evaluate('--model', 'checkerboard', '--batch', str(batch)) == 0
+    assert data.figures()['iou']['ground'] == pytest.approx(4 / 6)
+    assert (data.figures()['frames'], data.figures()['batch']) == (3, batch)
+
+
 def test_predicted_void_is_a_miss_of_the_labelled_class(data):
     data.add('a', predicted=[[0, 5]], truth=[[0, 0]])  # 5 is the checkerboard's void
     data.evaluate()
@@ -181,6 +190,8 @@ def test_bad_data_is_one_sentence_and_code_2(data, capsys, break_it, words):
         (['--model', 'checkerboard', '-p', 'score_treshold=0.1'], "mean 'score_threshold'?"),
         (['--model', 'checkerboard', '-p', 'score_threshold'], 'expected NAME=VALUE'),
         (['--model', 'checkerboard', '-p', 'score_threshold=7'], 'expected 0.0 to 1.0'),
+        (['--model', 'checkerboard', '--batch', '0'], '--batch is 0, expected at least 1'),
+        (['--video', '--batch', '2'], '--batch is for images without order'),
     ],
 )
 def test_bad_arguments_are_one_sentence_and_code_2(data, capsys, arguments, words):
