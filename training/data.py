@@ -37,6 +37,10 @@ SCALES = (0.55, 2.0)
 
 MIN_AREA = 24  # pixels; what shows less of itself has no centre to learn
 
+PASTED_IDS = tuple(STREET.class_names.index(name)
+                   for name in ('pole', 'sign_symbol', 'pedestrian', 'bicyclist'))
+"""Classes of few pixels, which stand before whatever there is."""
+
 
 @dataclass(frozen=True)
 class Labelled:
@@ -45,10 +49,16 @@ class Labelled:
     images: NDArray[np.uint8]  # (N, H, W, 3) RGB
     classes: NDArray[np.uint8]  # (N, H, W) 255 = void
     instances: NDArray[np.uint8]  # (N, H, W) 0 = stuff, 1..254 = objects, 255 = uncounted
+    is_scarce: bool = False  # so few frames that what one shows is pasted into others, too
 
     def __len__(self) -> int:
         """Count the frames."""
         return len(self.images)
+
+    def view(self, place: int) -> View:
+        """Return a frame."""
+        return View(image=self.images[place], classes=self.classes[place],
+                    instances=self.instances[place])
 
 
 def camvid_root() -> Path:
@@ -65,7 +75,8 @@ def read_camvid(*splits: str) -> Labelled:
     classes = [np.where(label < len(STREET.class_names), label, VOID).astype(np.uint8)
                for label in labels]
     return Labelled(images=np.stack(images), classes=np.stack(classes),
-                    instances=np.stack([stand_in_instances(c) for c in classes]))
+                    instances=np.stack([stand_in_instances(c) for c in classes]),
+                    is_scarce=True)
 
 
 def _camvid_images(split: str) -> list[Path]:
@@ -120,6 +131,28 @@ class View:
     image: NDArray[np.uint8]  # (H, W, 3) RGB
     classes: NDArray[np.uint8]  # (H, W)
     instances: NDArray[np.uint8]  # (H, W)
+
+
+def paste(view: View, donor: View, *, class_ids: Sequence[int], shift: int) -> View:
+    """Return the view with the donor's pixels of some classes before it, moved by columns.
+
+    Both are of one size. Objects of the donor get ids that are free in the view, or none. After
+    Ghiasi et al. 2021, "Simple copy-paste is a strong data augmentation method".
+    """
+    width = view.classes.shape[1]
+    to = slice(max(shift, 0), width + min(shift, 0))
+    come_from = slice(max(-shift, 0), width - max(shift, 0))
+    where = np.zeros(view.classes.shape, np.bool_)
+    where[:, to] = np.isin(donor.classes[:, come_from], class_ids)
+    source = where[:, to]
+    last = int(view.instances.max(where=view.instances < UNCOUNTED, initial=0))
+    ids = donor.instances[:, come_from][source].astype(np.intp)
+    ids[ids > 0] += last
+    image, classes, instances = (a.copy() for a in (view.image, view.classes, view.instances))
+    image[where] = donor.image[:, come_from][source]
+    classes[where] = donor.classes[:, come_from][source]
+    instances[where] = np.minimum(ids, UNCOUNTED)
+    return View(image=image, classes=classes, instances=instances)
 
 
 def warp(view: View, rng: np.random.Generator, *, size: tuple[int, int],
@@ -295,6 +328,7 @@ class Augmentation:
     scales: tuple[float, float] = SCALES
     recoloured: float = 1.0  # share of the samples
     balanced: float = 0.0  # share of the samples that show a class drawn as often as any other
+    pasted: float = 0.0  # share of the samples of scarce frames that show another's rare objects
 
 
 class ClassIndex:
@@ -314,9 +348,13 @@ class ClassIndex:
         weights = np.sqrt(counts[:, self._classes])
         self._chances = weights / weights.sum(axis=0)
 
-    def draw(self, rng: np.random.Generator) -> tuple[int, tuple[int, int]]:
-        """Return a frame's place, and the (row, column) of a pixel of the class drawn."""
-        column = int(rng.integers(len(self._classes)))
+    def draw(self, rng: np.random.Generator, *, among: Sequence[int] = range(256)
+             ) -> tuple[int, tuple[int, int]]:
+        """Return a frame's place, and the (row, column) of a pixel of the class drawn.
+
+        `among` are the class ids to draw from; raises ValueError where no frame shows one.
+        """
+        column = int(rng.choice(np.flatnonzero(np.isin(self._classes, among))))
         place = int(rng.choice(len(self._source), p=self._chances[:, column]))
         classes = self._source.classes[place]
         pixel = int(rng.choice(np.flatnonzero(classes == self._classes[column])))
@@ -362,10 +400,24 @@ class Samples(Dataset[Batch]):
         place, focus = int(rng.integers(len(source))), None
         if rng.random() < how.balanced:
             place, focus = self._indices[number].draw(rng)
-        view = warp(View(image=source.images[place], classes=source.classes[place],
-                         instances=source.instances[place]),
-                    rng, size=size, scales=self._scales, focus=focus)
+        view = source.view(place)
+        if source.is_scarce and rng.random() < how.pasted:
+            view = self._with_objects_of_another(view, rng, number)
+        view = warp(view, rng, size=size, scales=self._scales, focus=focus)
         if rng.random() >= how.recoloured:
             return view
         return View(image=recolour(view.image, rng), classes=view.classes,
                     instances=view.instances)
+
+    def _with_objects_of_another(self, view: View, rng: np.random.Generator, number: int) -> View:
+        """Return a view of a source with the rare objects of another frame, half of the classes.
+
+        A frame with one of them is drawn as balanced samples are.
+        """
+        place, (row, column) = self._indices[number].draw(rng, among=PASTED_IDS)
+        donor = self._sources[number].view(place)
+        drawn = int(donor.classes[row, column])
+        class_ids = [i for i in PASTED_IDS if i == drawn or rng.random() < 0.5]
+        width = view.classes.shape[1]
+        return paste(view, donor, class_ids=class_ids,
+                     shift=int(rng.integers(-width // 4, width // 4 + 1)))

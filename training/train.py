@@ -264,7 +264,7 @@ def _plan(options: argparse.Namespace, *, parts: int) -> Plan:
         whole_from=options.whole_from, peak_rate=options.peak_rate, warm_up=options.warm_up,
         overlap=options.overlap, seed=options.seed, width=options.width,
         augmentation=Augmentation(scales=tuple(options.scales), recoloured=options.recoloured,
-                                  balanced=options.balanced))
+                                  balanced=options.balanced, pasted=options.pasted))
 
 
 def _begin(trainer: Trainer, checkpoint: Path, options: argparse.Namespace) -> None:
@@ -303,6 +303,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
                         help='share of the samples whose colours are changed')
     parser.add_argument('--balanced', type=float, default=Augmentation.balanced,
                         help='share of the samples around a class drawn as often as any other')
+    parser.add_argument('--pasted', type=float, default=Augmentation.pasted,
+                        help="share of CamVid's samples with rare objects of another frame")
     parser.add_argument('--seed', type=int, default=Plan.seed)
     parser.add_argument('--splits', nargs='*', choices=SPLITS, default=['train'],
                         help='of CamVid, to learn from (val measures nothing then); none for the '

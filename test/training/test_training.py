@@ -17,9 +17,12 @@ from seg_ros.models.postprocess import find_centres, group_pixels
 from seg_ros.models.street_tiny import load, OFFSET_UNIT, STRIDE, votes_of_offsets
 from training.calibrate import class_shifts, mean_iou
 from training.data import (
+    Augmentation,
     ClassIndex,
     Labelled,
     make_targets,
+    paste,
+    PASTED_IDS,
     read_camvid,
     Samples,
     stand_in_instances,
@@ -146,6 +149,61 @@ def test_a_rare_class_is_drawn_as_often_as_a_common_one():
     assert 70 < seen.count(2) < 130
     assert {(place, pixel) for (place, pixel), value in zip(drawn, seen, strict=True)
             if value == 2} == {(5, (7, 9))}
+
+
+def test_a_class_is_drawn_among_those_that_are_asked_for():
+    classes = np.zeros((3, 4, 5), np.uint8)
+    classes[1, 2, 3], classes[2, 1, 1] = 7, 8
+    index = ClassIndex(Labelled(images=np.zeros((*classes.shape, 3), np.uint8), classes=classes,
+                                instances=np.zeros_like(classes)))
+    rng = np.random.default_rng(0)
+    assert {index.draw(rng, among=(5, 7)) for _ in range(9)} == {(1, (2, 3))}
+    with pytest.raises(ValueError):
+        index.draw(rng, among=(5, 6))
+
+
+@pytest.mark.parametrize('shift', [-3, 0, 2])
+def test_pasted_objects_stand_before_the_frame_under_ids_that_were_free(shift):
+    rng = np.random.default_rng(5)
+    view, donor = (View(image=rng.integers(0, 256, (6, 8, 3), np.uint8),
+                        classes=rng.choice([0, 2, PEDESTRIAN], (6, 8)).astype(np.uint8),
+                        instances=rng.choice([0, 1, 4, UNCOUNTED], (6, 8)).astype(np.uint8))
+                   for _ in range(2))
+    out = paste(view, donor, class_ids=(2, PEDESTRIAN), shift=shift)
+    for row, column in np.ndindex(6, 8):
+        here, origin = (row, column), (row, column - shift)
+        is_pasted = 0 <= column - shift < 8 and donor.classes[origin] in (2, PEDESTRIAN)
+        source, place = (donor, origin) if is_pasted else (view, here)
+        assert (out.image[here] == source.image[place]).all()
+        assert out.classes[here] == source.classes[place]
+        # the view has ids up to 4
+        new_ids = {0: 0, 1: 5, 4: 8, UNCOUNTED: UNCOUNTED}
+        old = int(source.instances[place])
+        assert out.instances[here] == (new_ids[old] if is_pasted else old)
+
+
+def test_pasted_objects_for_which_there_is_no_id_are_uncounted():
+    full = view_of(np.full((2, 2), 250, np.uint8), np.full((2, 2), CAR, np.uint8))
+    donor = view_of(np.array([[4, 5], [0, UNCOUNTED]], np.uint8),
+                    np.full((2, 2), PEDESTRIAN, np.uint8))
+    out = paste(full, donor, class_ids=(PEDESTRIAN,), shift=0)
+    np.testing.assert_array_equal(out.instances, [[254, UNCOUNTED], [0, UNCOUNTED]])
+
+
+@pytest.mark.parametrize('is_scarce', [True, False])
+def test_only_scarce_frames_show_the_rare_objects_of_others(frames, is_scarce):
+    classes = frames.classes.copy()
+    classes[0], classes[1] = CAR, 3
+    classes[1, :, 24:40] = PASTED_IDS[0]
+    source = replace(frames, classes=classes, is_scarce=is_scarce)
+    plain, pasted = (
+        Samples([source], batch_size=8, seed=1, size_at=size_at,
+                augmentation=Augmentation(scales=(1, 1), recoloured=0, pasted=share))[0].classes
+        for share in (0, 1))
+    shows_both = [((view == CAR).any() and (view == PASTED_IDS[0]).any()).item()
+                  for view in pasted]
+    assert any(shows_both) == is_scarce
+    assert torch.equal(plain, pasted) == (not is_scarce)
 
 
 @pytest.mark.parametrize('scales', [(0.5, 0.5), (1, 1), (2, 2)])
