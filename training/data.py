@@ -32,9 +32,6 @@ SPLITS = ('train', 'val')
 """Of CamVid; nothing here reads its test part."""
 
 THING_IDS = tuple(STREET.class_names.index(name) for name in STREET.things)
-SCALES = (0.55, 2.0)
-"""How small and how large a frame may be shown; 1 is as the deployed network sees it."""
-
 MIN_AREA = 24  # pixels; what shows less of itself has no centre to learn
 
 PASTED_IDS = tuple(STREET.class_names.index(name)
@@ -156,7 +153,7 @@ def paste(view: View, donor: View, *, class_ids: Sequence[int], shift: int) -> V
 
 
 def warp(view: View, rng: np.random.Generator, *, size: tuple[int, int],
-         scales: tuple[float, float] = SCALES, focus: tuple[int, int] | None = None) -> View:
+         scales: tuple[float, float], focus: tuple[int, int] | None = None) -> View:
     """Return a random crop of (width, height) at a random scale, mirrored half of the time.
 
     The (row, column) of the view that `focus` names is in the crop.
@@ -325,10 +322,10 @@ class Batch:
 class Augmentation:
     """How samples are drawn from the frames."""
 
-    scales: tuple[float, float] = SCALES
-    recoloured: float = 1.0  # share of the samples
-    balanced: float = 0.0  # share of the samples that show a class drawn as often as any other
-    pasted: float = 0.0  # share of the samples of scarce frames that show another's rare objects
+    scales: tuple[float, float] = (0.75, 1.45)  # 1 is as the deployed network sees a frame
+    recoloured: float = 0.5  # share of the samples
+    balanced: float = 0.5  # share of the samples that show a class drawn as often as any other
+    pasted: float = 0.5  # share of the samples of scarce frames that show another's rare objects
 
 
 class ClassIndex:

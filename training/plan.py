@@ -20,14 +20,14 @@ class Plan:
     steps: int = 12_000
     minutes: float = 0.0  # where not 0, the plan ends by the clock and not after its steps
     batch_size: int = 8
-    parts: int = 4  # of a batch, each normalised by itself
+    parts: int = 2  # of a batch, each normalised by itself
     size: tuple[int, int] = (416, 312)  # width, height of the crops, multiples of 4
-    whole_from: float = 0.75  # share of the plan; then crops are as large as frames
+    whole_from: float = 0.6  # share of the plan; then crops are as large as frames
     peak_rate: float = 2e-3
-    warm_up: int = 200  # steps
+    warm_up: int = 100  # steps
     weight_decay: float = 0.02
     average: float = 0.998  # share of the old average that each step keeps
-    overlap: float = 0.5  # weight of the overlap loss beside the cross-entropy
+    overlap: float = 1.0  # weight of the overlap loss beside the cross-entropy
     augmentation: Augmentation = Augmentation()
     width: int = 1  # of the network, in that of the packaged one
     seed: int = 1
@@ -78,4 +78,4 @@ class Machine:
         cores = os.cpu_count() or 1
         if device.type == 'cuda':
             return Machine(parts=1, workers=max(1, cores - 1))
-        return Machine(parts=4, workers=1)
+        return Machine(parts=2, workers=1)

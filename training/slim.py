@@ -18,11 +18,11 @@ import torch
 from tqdm import tqdm
 
 from seg_ros.models.street_tiny import CHANNELS, Channels, StreetNetwork
-from training.data import Augmentation, Batch, read_camvid, Samples
+from training.data import Batch, read_camvid, Samples
 from training.export import new_network, STREET, write_weights
 from training.losses import losses
 from training.synthetic import read_synthetic
-from training.train import first_weights, RUNS
+from training.train import first_weights, RUNS, SYNTHETIC_FRAMES
 
 _logger = logging.getLogger(__name__)
 Tensors = Mapping[str, torch.Tensor]
@@ -120,14 +120,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument('weights', type=Path, help='checkpoint or weights file')
     parser.add_argument('output', type=Path)
     parser.add_argument('--batches', type=int, default=50, help='of 8, half of each source')
-    parser.add_argument('--synthetic-frames', type=int, default=2400)
+    parser.add_argument('--synthetic-frames', type=int, default=SYNTHETIC_FRAMES)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format='%(message)s')
     samples = Samples(
         [read_camvid('train'), read_synthetic(RUNS / 'synthetic',
                                               frames=options.synthetic_frames)],
-        batch_size=8, seed=0, size_at=lambda _: STREET.input_size,
-        augmentation=Augmentation(scales=(0.7, 1.6), recoloured=0.6, balanced=0.5))
+        batch_size=8, seed=0, size_at=lambda _: STREET.input_size)
     tensors = first_weights(options.weights)
     importances = importance(network_of(tensors), (
         samples[number] for number in tqdm(range(options.batches), unit='batch')))

@@ -31,6 +31,7 @@ from training.plan import Clock, Machine, Plan
 from training.synthetic import read_synthetic
 
 RUNS = Path('training/runs')
+SYNTHETIC_FRAMES = 2400
 _logger = logging.getLogger(__name__)
 
 
@@ -289,7 +290,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
                         help='end by the clock, whatever the number of steps')
     parser.add_argument('--batch-size', type=int, default=Plan.batch_size)
     parser.add_argument('--parts', type=int, default=0,
-                        help='of a batch, each normalised by itself; by default 4 on a CPU, '
+                        help='of a batch, each normalised by itself; by default 2 on a CPU, '
                         'where threads share them, and 1 on a GPU')
     parser.add_argument('--whole-from', type=float, default=Plan.whole_from,
                         help='share of the steps after which crops are as large as frames')
@@ -309,9 +310,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--splits', nargs='*', choices=SPLITS, default=['train'],
                         help='of CamVid, to learn from (val measures nothing then); none for the '
                         'synthetic street alone, and nothing is measured at the end')
-    parser.add_argument('--synthetic-frames', type=int, default=4000,
+    parser.add_argument('--synthetic-frames', type=int, default=SYNTHETIC_FRAMES,
                         help='rendered once and kept under runs; 0 for CamVid alone')
-    parser.add_argument('--synthetic-turns', type=int, default=1,
+    parser.add_argument('--synthetic-turns', type=int, default=2,
                         help='how many samples of the synthetic street follow one of CamVid')
     parser.add_argument('--threads', type=int, default=2)
     parser.add_argument('--workers', type=int,
