@@ -64,7 +64,7 @@ def mirrored(model: StreetTiny) -> StreetTiny:
 
 def quantised(model: StreetTiny) -> StreetTiny:
     """Run the network in ONNX Runtime with weights and activations of 8 bits."""
-    class Frames(quantization.CalibrationDataReader):  # type: ignore[misc]
+    class Frames(quantization.CalibrationDataReader):
         def __init__(self) -> None:
             self._inputs = (model._prepare(example.image).numpy()
                             for example in street_examples(CALIBRATION))

@@ -86,9 +86,9 @@ def importance(network: StreetNetwork, batches: Iterable[Batch]) -> dict[str, to
         losses(network(batch.normalised_images()), batch, overlap=1.0).total.backward()
         for name, module in network.named_modules():
             if isinstance(module, torch.nn.BatchNorm2d):
-                scale, shift = module.weight, module.bias
-                change = (scale * scale.grad + shift * shift.grad).detach()
-                found.setdefault(name.removesuffix('.bn'), []).append(change)
+                terms = [p * p.grad for p in module.parameters() if p.grad is not None]
+                found.setdefault(name.removesuffix('.bn'), []).append(
+                    torch.stack(terms).sum(dim=0).detach())
     return {name: torch.stack(changes) for name, changes in found.items()}
 
 
