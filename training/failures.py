@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draws what street_tiny gets most wrong: of each weak class the frame with most wrong pixels.
+"""Draws what street_tiny gets most wrong: of each weak class its worst frame, each frame once.
 
 Of the synthetic street by default: docs/street_tiny_failures.jpg. Pictures of CamVid's frames
 belong into output/, which git ignores.
@@ -59,14 +59,19 @@ def failure(example: Example, answer: Segmentation, class_id: int) -> Failure:
 
 
 def worst(model: Model, examples: Iterable[Example], names: Sequence[str]) -> dict[str, Failure]:
-    """Return class name -> its worst frame among the examples."""
+    """Return class name -> its worst frame among the examples.
+
+    A frame stands for one class only: the oddest one would be the worst of most classes.
+    """
+    answered = [(example, model.predict([example.image])[0]) for example in examples]
     found: dict[str, Failure] = {}
-    for example in examples:
-        answer = model.predict([example.image])[0]
-        for name in names:
-            new = failure(example, answer, model.label_set.id_of(name))
-            if new.pixels and (name not in found or new.pixels > found[name].pixels):
-                found[name] = new
+    for name in names:
+        class_id = model.label_set.id_of(name)
+        failures = [failure(example, answer, class_id) for example, answer in answered]
+        place = max(range(len(failures)), key=lambda number: failures[number].pixels, default=0)
+        if failures and failures[place].pixels:
+            found[name] = failures[place]
+            del answered[place]
     return found
 
 

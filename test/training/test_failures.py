@@ -56,6 +56,13 @@ def test_the_worst_frame_of_each_class_is_found_and_faultless_classes_have_none(
     assert found['pole'].example.image[0, 0, 0] == 120
 
 
+def test_a_frame_stands_for_one_class_only():
+    examples = [example(3), example(5, 6, 7), example(5)]
+    found = worst(Blind(), examples, ('pole', 'road'))
+    assert found['pole'].example is examples[1]
+    assert found['road'].example is examples[2]
+
+
 def test_a_sheet_has_a_row_a_class_with_the_wrong_pixels_in_colour():
     one = failure(example(5, 6), Blind().predict([0])[0], class_id=1)
     picture = sheet({'pole': one, 'again': one}, LABELS)
