@@ -156,8 +156,8 @@ def _cost(report: dict[str, Any]) -> str:
 
 def _cameras(report: dict[str, Any]) -> str:
     """Return what several cameras get of one node."""
-    lines = ['`street_tiny` in one node, cameras of 640x480 (`make bench`), frames a second of '
-             'all cameras together:', '',
+    lines = ['`street_tiny` on one thread in one node, cameras of 640x480 (`make bench`), frames '
+             'a second of all cameras together:', '',
              '| cameras | node | the model alone, batched alike | node / model |',
              '|---|---|---|---|']
     lines += [f'| {count} | {row["node_hz"]:.1f} | {row["bare_hz"]:.1f} | '
