@@ -384,7 +384,8 @@ class StreetTiny:
 
     def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Segmentation]:
         """Segment (H, W, 3) uint8 RGB images, each at its own size; raises ModelError."""
-        # each by itself: a batch may round differently, and one image must have one answer
+        # each by itself: a batch may round differently, and one image must have one answer;
+        # compiled code belongs to one thread
         if self.options.device.type == 'cpu' and self.options.acceleration.compile == 'off':
             return side_by_side(self._segment, images)
         return [self._segment(image) for image in images]
