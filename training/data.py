@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 import os
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,11 @@ class Labelled:
     def __len__(self) -> int:
         """Count the frames."""
         return len(self.images)
+
+    @cached_property
+    def index(self) -> ClassIndex:
+        """Return which frames show which class; made once, because it reads all pixels."""
+        return ClassIndex(self)
 
     def view(self, place: int) -> View:
         """Return a frame."""
@@ -366,7 +371,7 @@ class Samples(Dataset[Batch]):
                  augmentation: Augmentation = Augmentation()) -> None:
         """Take turns among the sources, sample by sample; batch i has crops of size_at(i)."""
         self._sources = [source for source in sources if len(source)]
-        self._indices = [ClassIndex(source) for source in self._sources]
+        self._indices = [source.index for source in self._sources]
         self._batch_size = batch_size
         self._seed = seed
         self._size_at = size_at

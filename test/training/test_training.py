@@ -190,6 +190,15 @@ def test_pasted_objects_for_which_there_is_no_id_are_uncounted():
     np.testing.assert_array_equal(out.instances, [[254, UNCOUNTED], [0, UNCOUNTED]])
 
 
+def test_a_source_that_has_several_turns_is_indexed_once(frames, monkeypatch):
+    indexed = []
+    monkeypatch.setattr('training.data.ClassIndex', indexed.append)
+    source = replace(frames)
+    Samples([source, source], batch_size=1, seed=0, size_at=size_at)
+    Samples([source], batch_size=1, seed=0, size_at=size_at)
+    assert indexed == [source]
+
+
 @pytest.mark.parametrize('is_scarce', [True, False])
 def test_only_scarce_frames_show_the_rare_objects_of_others(frames, is_scarce):
     classes = frames.classes.copy()
