@@ -22,19 +22,21 @@ from seg_ros.core.types import Instances, look_up, Segmentation
 _SAME_MASK = 0.25  # overlap of masks, of what may be one whatever its box
 _FEW_SAMPLES = 6  # smaller masks say little: boxes alone decide
 _BUFFER = 0.15  # of a box's size, added on each side before boxes are compared
-_SAME_ROLE, _OTHER_ROLE = 0.9, 0.2  # similarity counts less between other classes
+_SAME_ROLE, _OTHER_ROLE = 0.9, 0.2  # overlap counts less between other classes
 _MAX_SURPRISE = 9.49  # chi-square of four axes, 95 % (DeepSORT)
 _MAX_AREA_RATIO = 5.0  # of boxes: what was hidden behind a large object is not that object
 _ROOM = 0.15  # of a box's size, by which it may look out behind what hides it
 # Logarithms of odds that a track and an instance are one object: a conditional logistic regression
-# on the streets that the tracker was tuned on, simplified and rounded (docs/tracking.md)
-_PRIOR = -1.0  # of any pair
+# on true maps and on what a network sees of streets, simplified and rounded (docs/tracking.md)
+_PRIOR = 1.0  # of any pair
 _MASKS, _BOXES = 8.0, 12.0  # overlap is whole, where it is sure where the track should be
 _BOXES_ALONE = 4.0  # more of boxes, where masks are too small
 _EXPECTED, _SURPRISE = 7.0, 0.2  # where it is not: at the place expected, less for the distance
 _AMODAL = 2.0  # less where hidden parts are supposed
 _LAST_PART = 1.0  # and where what is at the border is taken for the last part
-_UNLIKE, _MOST_UNLIKE = 2.0, 2.0  # less for each power of e that colours are less like, so many
+_UNLIKE, _MOST_UNLIKE = 3.0, 2.0  # less for each power of e that colours are less like, so many
+_OTHER_CLASS = 3.0  # less for another class that has nothing in common
+_LOST = 1.0  # less where the track was not in the last frame
 _UNSURE = 12.0  # how trust in overlap falls with the variance of the place, in squares of a width
 _LEAST_LIKE = 0.1  # a lost track does not come back in other colours
 _LOOKS_S = 0.5  # colours of a track follow with this time constant
@@ -225,7 +227,8 @@ class MaskTracker:
         like = _likeness(tracks, sighting, pairs=possible)
         possible &= (like > _LEAST_LIKE) | ~lost[:, None]
         unlike = -np.log(np.maximum(like, math.exp(-_MOST_UNLIKE)))
-        similarity = np.where(possible, affinity * (fit.odds - _UNLIKE * unlike), 0)
+        odds = fit.odds - _UNLIKE * unlike - _OTHER_CLASS * (1 - affinity) - _LOST * lost[:, None]
+        similarity = np.where(possible, odds, 0)
         if instances.slots is not None:
             _assign(track_of, np.where(_same_slot(tracks, instances), similarity, 0),
                     instances=np.ones(len(instances), bool))
