@@ -2,7 +2,7 @@
 """Scenes with exact identities for trackers: streets at several rates, and scripted encounters."""
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import count, islice
@@ -49,8 +49,7 @@ class _Seen:
 
 def street_scenes() -> dict[str, Callable[[], list[list[Moment]]]]:
     """Return name -> runs, one a seed."""
-    at = {f'street, {rate:g} Hz': lambda rate=rate: [_named(_every(seed, rate))
-                                                     for seed in _seeds()]
+    at = {f'street, {rate:g} Hz': lambda rate=rate: street_runs(_seeds(), rate_hz=rate)
           for rate in (30.0, 15.0, 10.0, 5.0)}
     return {
         **at,
@@ -67,6 +66,11 @@ def scripted_scenes() -> dict[str, Callable[[], list[list[Moment]]]]:
                                ('car behind a pole', _behind_a_pole),
                                ('long occlusion', _long_occlusion),
                                ('leaving and coming back', _leaving))}
+
+
+def street_runs(seeds: Iterable[int], *, rate_hz: float) -> list[list[Moment]]:
+    """Return a run for each of these streets whose truth can be seen."""
+    return [_named(_every(seed, rate_hz)) for seed in seeds if _rendered(seed)]
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count, islice
 import math
 from typing import Protocol
@@ -26,17 +27,7 @@ _SAME_ROLE, _OTHER_ROLE = 0.9, 0.2  # overlap counts less between other classes
 _MAX_SURPRISE = 9.49  # chi-square of four axes, 95 % (DeepSORT)
 _MAX_AREA_RATIO = 5.0  # of boxes: what was hidden behind a large object is not that object
 _ROOM = 0.15  # of a box's size, by which it may look out behind what hides it
-# Logarithms of odds that a track and an instance are one object: a conditional logistic regression
-# on true maps and on what a network sees of streets, simplified and rounded (docs/tracking.md)
-_PRIOR = 1.0  # of any pair
-_MASKS, _BOXES = 8.0, 12.0  # overlap is whole, where it is sure where the track should be
-_BOXES_ALONE = 4.0  # more of boxes, where masks are too small
-_EXPECTED, _SURPRISE = 7.0, 0.2  # where it is not: at the place expected, less for the distance
-_AMODAL = 2.0  # less where hidden parts are supposed
-_LAST_PART = 1.0  # and where what is at the border is taken for the last part
-_UNLIKE, _MOST_UNLIKE = 3.0, 2.0  # less for each power of e that colours are less like, so many
-_OTHER_CLASS = 3.0  # less for another class that has nothing in common
-_LOST = 1.0  # less where the track was not in the last frame
+_MOST_UNLIKE = 2.0  # so many powers of e: colours count for no more
 _UNSURE = 12.0  # how trust in overlap falls with the variance of the place, in squares of a width
 _LEAST_LIKE = 0.1  # a lost track does not come back in other colours
 _LOOKS_S = 0.5  # colours of a track follow with this time constant
@@ -47,6 +38,28 @@ _ROLES = (
     frozenset(('person', 'pedestrian', 'rider', 'bicyclist', 'cyclist', 'motorcyclist')),
     frozenset(('bicycle', 'motorcycle', 'bike', 'motorbike', 'bicyclist', 'rider')),
 )
+
+
+@dataclass(frozen=True)
+class Odds:
+    """Weights of what speaks for and against a track and an instance being one object.
+
+    Their sum is the logarithm of the odds. They are those of a conditional logistic regression on
+    true maps and on what a network sees of streets (benchmarks.track_odds), simplified and rounded
+    by the id switches there (docs/tracking.md).
+    """
+
+    prior: float = 1.0  # of any pair
+    masks: float = 8.0  # of their overlap, as far as it is sure where the track should be
+    boxes: float = 12.0
+    boxes_alone: float = 4.0  # more of boxes, where masks are too small
+    expected: float = 7.0  # as far as it is not: of the place expected
+    surprise: float = -0.2  # and of the squared distance from there, by its variance
+    hidden: float = -2.0  # where hidden parts are supposed
+    last_part: float = -1.0  # where what is at the border is taken for the last part
+    unlike: float = -3.0  # of each power of e that colours are less like
+    other_class: float = -3.0  # of another class that has nothing in common
+    lost: float = -1.0  # where the track was not in the last frame
 
 
 @dataclass(frozen=True)
@@ -162,9 +175,10 @@ class MaskTracker:
     """
 
     def __init__(self, config: TrackingConfig, label_set: LabelSet, *,
-                 ids: Iterator[int] | None = None) -> None:
+                 ids: Iterator[int] | None = None, odds: Odds | None = None) -> None:
         """Start without tracks; ids yields numbers never used before, else from 1."""
         self._config = config
+        self._odds = odds or Odds()
         self._affinity = _class_affinity(label_set)
         self._ids = count(1) if ids is None else ids
         self._tracks = _Tracks.none()
@@ -201,8 +215,7 @@ class MaskTracker:
             seconds = 0.0
         tracks = _predicted(self._remembered(stamp), seconds=seconds, last_stamp=self._stamp)
         sighting = Sighting.of(segmentation, image)
-        unseen_s = np.asarray(1e-9 * (stamp - tracks.seen_ns), np.float64)
-        track_of = self._match(tracks, sighting, unseen_s=unseen_s, seconds=seconds)
+        track_of = self._match(tracks, sighting)
         self._stamp, self._size = stamp, segmentation.size
         self._tracks, seen = self._advance(tracks, sighting, track_of, seconds=seconds)
         return _named(segmentation, seen)
@@ -212,23 +225,13 @@ class MaskTracker:
         known = stamp - self._tracks.seen_ns <= 1e9 * self._config.max_lost_s
         return self._tracks if known.all() else self._tracks.take(np.flatnonzero(known))
 
-    def _match(self, tracks: _Tracks, sighting: Sighting, *, unseen_s: Floats, seconds: float
-               ) -> Rows:
+    def _match(self, tracks: _Tracks, sighting: Sighting) -> Rows:
         """Return (N,) the row of each instance's track, -1 where none fits."""
         track_of = np.full(len(sighting.instances), -1)
         if not len(tracks) or not len(sighting.instances):
             return track_of
         config, instances = self._config, sighting.instances
-        affinity = self._affinity[np.ix_(tracks.class_ids, instances.class_ids)]
-        lost = unseen_s > seconds
-        fit = _fit(tracks, sighting, lost=lost)
-        possible = (affinity * fit.overlap >= config.iou_threshold) \
-            | (fit.near & (affinity >= _SAME_ROLE))
-        like = _likeness(tracks, sighting, pairs=possible)
-        possible &= (like > _LEAST_LIKE) | ~lost[:, None]
-        unlike = -np.log(np.maximum(like, math.exp(-_MOST_UNLIKE)))
-        odds = fit.odds - _UNLIKE * unlike - _OTHER_CLASS * (1 - affinity) - _LOST * lost[:, None]
-        similarity = np.where(possible, odds, 0)
+        similarity = self._similarity(tracks, sighting)
         if instances.slots is not None:
             _assign(track_of, np.where(_same_slot(tracks, instances), similarity, 0),
                     instances=np.ones(len(instances), bool))
@@ -237,6 +240,20 @@ class MaskTracker:
         for stage in (sure, ~sure):
             _assign(track_of, similarity, instances=stage)
         return track_of
+
+    def _similarity(self, tracks: _Tracks, sighting: Sighting) -> Floats:
+        """Return (T, N) logarithms of odds, 0 where track and instance cannot be one object."""
+        lost = tracks.seen_ns < self._stamp  # not in the last frame
+        affinity = self._affinity[np.ix_(tracks.class_ids, sighting.instances.class_ids)]
+        fit = _fit(tracks, sighting, lost=lost, weights=self._odds)
+        possible = (affinity * fit.overlap >= self._config.iou_threshold) \
+            | (fit.near & (affinity >= _SAME_ROLE))
+        like = _likeness(tracks, sighting, pairs=possible)
+        possible &= (like > _LEAST_LIKE) | ~lost[:, None]
+        unlike = -np.log(np.maximum(like, math.exp(-_MOST_UNLIKE)))
+        odds = fit.odds + self._odds.unlike * unlike \
+            + self._odds.other_class * (1 - affinity) + self._odds.lost * lost[:, None]
+        return np.where(possible, odds, 0)
 
     def _advance(self, tracks: _Tracks, sighting: Sighting, track_of: Rows, *,
                  seconds: float) -> tuple[_Tracks, _Tracks]:
@@ -346,50 +363,50 @@ class _Fit:
     near: Bools  # whether the filter believes the box
     odds: Floats  # logarithm of the odds that both are one object, before looks
 
-    def or_else(self, columns: Rows, other: _Fit, *, cost: float) -> _Fit:
-        """Return the better of the two for some instances; what the other supposes costs odds."""
+    def or_else(self, columns: Rows, other: _Fit, *, supposed: float) -> _Fit:
+        """Return the better of the two for some instances; what the other supposes has odds."""
         overlap, near, odds = self.overlap.copy(), self.near.copy(), self.odds.copy()
         overlap[:, columns] = np.maximum(overlap[:, columns], other.overlap)
         near[:, columns] |= other.near
-        odds[:, columns] = np.maximum(odds[:, columns], other.odds - cost)
+        odds[:, columns] = np.maximum(odds[:, columns], other.odds + supposed)
         return _Fit(overlap, near, odds)
 
 
-def _fit(tracks: _Tracks, sighting: Sighting, *, lost: Bools) -> _Fit:
+def _fit(tracks: _Tracks, sighting: Sighting, *, lost: Bools, weights: Odds) -> _Fit:
     """Return how all tracks and instances fit; lost (T,) tracks were not in the last frame.
 
     What is cut off by the image's border may be as large as the track was; so may, for less,
     what a nearer object hides, and what comes out from behind something that is no instance.
     """
     masks = _Masks.of(tracks, sighting, lost=lost)
+    fit_of = partial(_fit_of, tracks, sighting, masks=masks, weights=weights)
     everything, measured = np.arange(len(sighting.areas)), sighting.measured[None]
     sizes, position = tracks.sizes[:, None], tracks.motion.position
-    fit = _fit_of(tracks, sighting, everything, masks, boxes=completed(
+    fit = fit_of(everything, boxes=completed(
         measured, cut=sighting.cut[None], sizes=sizes))
     behind = np.flatnonzero((sighting.hidden & ~sighting.cut).any(axis=1))
     if len(behind):
         boxes = completed(measured[:, behind], cut=sighting.hidden[behind][None], sizes=sizes)
-        fit = fit.or_else(behind, _fit_of(
-            tracks, sighting, behind, masks, boxes=boxes,
-            allowed=_fits_behind(boxes, sighting.reach[behind])), cost=_AMODAL)
+        fit = fit.or_else(behind, fit_of(
+            behind, boxes=boxes, allowed=_fits_behind(boxes, sighting.reach[behind])),
+            supposed=weights.hidden)
     if tracks.motion.walled.any():
         strips = np.flatnonzero(~sighting.hidden[:, [0, 2]].any(axis=1))
-        fit = fit.or_else(strips, _fit_of(
-            tracks, sighting, strips, masks,
-            allowed=tracks.motion.walled[:, None] & _level(measured[:, strips], position),
-            boxes=_coming_out(measured[:, strips], position, sizes=sizes)), cost=_AMODAL)
+        fit = fit.or_else(strips, fit_of(
+            strips, allowed=tracks.motion.walled[:, None] & _level(measured[:, strips], position),
+            boxes=_coming_out(measured[:, strips], position, sizes=sizes)),
+            supposed=weights.hidden)
     leaving = np.flatnonzero(sighting.cut.any(axis=1))
     if len(leaving):
         cut = sighting.cut[leaving]
         boxes = completed(_last_parts(measured[:, leaving], position, cut=cut), cut=cut[None],
                           sizes=sizes)
-        fit = fit.or_else(leaving, _fit_of(tracks, sighting, leaving, masks, boxes=boxes),
-                          cost=_LAST_PART)
+        fit = fit.or_else(leaving, fit_of(leaving, boxes=boxes), supposed=weights.last_part)
     return fit
 
 
-def _fit_of(tracks: _Tracks, sighting: Sighting, instances: Rows, masks: _Masks, *,
-            boxes: Floats, allowed: Bools | bool = True) -> _Fit:
+def _fit_of(tracks: _Tracks, sighting: Sighting, instances: Rows, *, masks: _Masks,
+            weights: Odds, boxes: Floats, allowed: Bools | bool = True) -> _Fit:
     """Return the fit of tracks and n instances, if these are as large as boxes (T, n, 4)."""
     motion, leaves = tracks.motion, sighting.cut[instances].any(axis=1)
     grown = boxes[..., 2:].prod(axis=-1) / motion.position[:, None, 2:].prod(axis=-1)
@@ -399,8 +416,9 @@ def _fit_of(tracks: _Tracks, sighting: Sighting, instances: Rows, masks: _Masks,
     overlap, few = masks.overlap[:, instances], masks.few[:, instances]
     box_iou, surprise = _box_iou(motion.position, boxes), motion.surprise(boxes)
     sure = 1 / (1 + _UNSURE * motion.spread()[:, None])
-    odds = sure * (_MASKS * overlap * ~few + _BOXES * box_iou) + _BOXES_ALONE * box_iou * few \
-        + (1 - sure) * (_EXPECTED - _SURPRISE * surprise) + _PRIOR
+    odds = sure * (weights.masks * overlap * ~few + weights.boxes * box_iou) \
+        + weights.boxes_alone * box_iou * few \
+        + (1 - sure) * (weights.expected + weights.surprise * surprise) + weights.prior
     return _Fit(overlap=np.where(alike, np.where(few, box_iou, (overlap + box_iou) / 2), 0),
                 near=alike & (surprise < _MAX_SURPRISE), odds=np.where(alike, odds, -np.inf))
 

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fits the weights by which the tracker knows objects again, on streets with exact identities."""
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from tqdm import tqdm
+
+from benchmarks.track_scenes import LABEL_SET, Moment, street_runs
+from benchmarks.tracking import Deployed, Shown, true_map
+from seg_ros.core.config import TrackingConfig
+from seg_ros.core.sighting import Sighting
+from seg_ros.core.tracking import MaskTracker, Odds
+from seg_ros.core.tracking_metrics import overlap
+from seg_ros.core.types import Segmentation
+from seg_ros.models import load_model
+from seg_ros.models.contract import ModelOptions
+
+SEEDS = (10003, 30000, 30001, 30002, 41004, 42001, 42005)  # the tracker was tuned on them
+RATES = (30.0, 15.0, 10.0, 5.0)
+SAME = 0.5  # an instance of a larger IoU is an object's, and no other one
+NAMES = tuple(field.name for field in fields(Odds))
+
+Floats = NDArray[np.float64]
+
+_STEP = 1e-3  # odds are linear in each weight between kinks: differences are exact
+_RIDGE = 1e-5  # keeps weights finite that nothing speaks against
+
+
+@dataclass(frozen=True, eq=False)
+class Choices:
+    """What instances could have been: the tracks that were possible, or none of them."""
+
+    evidence: Floats  # (P, K) of the pairs, by which their weights count; K as NAMES
+    first: NDArray[np.intp]  # (C,) of the pairs of each choice
+    right: NDArray[np.bool_]  # (P,) at most one a choice: none where the object is new
+
+    @staticmethod
+    def of(made: Sequence[tuple[Floats, NDArray[np.bool_]]]) -> Choices:
+        """Join choices, each with at least one pair."""
+        counts = [len(right) for _, right in made]
+        return Choices(evidence=np.concatenate([evidence for evidence, _ in made]),
+                       first=np.cumsum([0, *counts[:-1]]),
+                       right=np.concatenate([right for _, right in made]))
+
+    def loss(self, weights: Floats) -> tuple[float, Floats]:
+        """Return the mean negative log-likelihood and its gradient (K,).
+
+        The conditional logit of McFadden (1974), in which "none of them" has the odds 1.
+        """
+        odds = self.evidence @ weights
+        largest = np.maximum(np.maximum.reduceat(odds, self.first), 0)
+        counts = np.diff(np.append(self.first, len(odds)))
+        power = np.exp(odds - np.repeat(largest, counts))
+        total = np.add.reduceat(power, self.first) + np.exp(-largest)
+        likely = power / np.repeat(total, counts)
+        loss = (largest + np.log(total)).sum() - odds[self.right].sum()
+        return loss / len(self.first), (likely - self.right) @ self.evidence / len(self.first)
+
+    def wrong(self, weights: Floats) -> int:
+        """Return how many choices have a likelier answer than the right one."""
+        odds = self.evidence @ weights
+        best = np.maximum(np.maximum.reduceat(odds, self.first), 0)
+        of_right = np.add.reduceat(np.where(self.right, odds, 0), self.first)
+        return int((of_right < best).sum())
+
+
+def fitted(choices: Choices) -> Floats:
+    """Return the (K,) weights under which the right answers are likeliest."""
+    def loss(weights: Floats) -> tuple[float, Floats]:
+        value, gradient = choices.loss(weights)
+        return value + _RIDGE * weights @ weights, gradient + 2 * _RIDGE * weights
+    return np.asarray(minimize(loss, np.zeros(len(NAMES)), jac=True, method='L-BFGS-B').x)
+
+
+class Taught(MaskTracker):
+    """Is told which instance is which object, and notes what it could have chosen."""
+
+    def __init__(self) -> None:
+        """Start without tracks."""
+        super().__init__(TrackingConfig(enabled=True), LABEL_SET)
+        self.choices: list[tuple[Floats, NDArray[np.bool_]]] = []
+        self.impossible = 0  # right answers that were not among the possible ones
+        self._objects = np.zeros(0, np.int64)
+        self._counts_now = np.zeros(0, bool)
+        self._id_of: dict[int, int] = {}
+
+    def learn(self, frame: Shown) -> None:
+        """Look at a frame whose truth is known."""
+        self._objects, self._counts_now = _objects(frame), frame.counts
+        segmentation = self.update(frame.segmentation, stamp=frame.moment.stamp,
+                                   image=frame.moment.image)
+        known = self._objects > 0
+        self._id_of |= dict(zip(self._objects[known].tolist(),
+                                segmentation.instances.track_ids[known].tolist(), strict=True))
+
+    def _match(self, tracks: Any, sighting: Sighting) -> NDArray[np.intp]:
+        track_of = super()._match(tracks, sighting)
+        row_of = {int(track_id): row for row, track_id in enumerate(tracks.ids)}
+        right = np.array([row_of.get(self._id_of.get(i, -1), -1)
+                          for i in self._objects.tolist()], int)
+        if len(tracks):
+            self._note(self._evidence(tracks, sighting), right)
+        track_of[np.isin(track_of, right[right >= 0])] = -1
+        return np.where(self._objects > 0, right, track_of)
+
+    def _evidence(self, tracks: Any, sighting: Sighting) -> Floats:
+        """Return (T, N, K) by how much each weight counts, 0 where a pair is impossible."""
+        odds = self._odds
+        now = self._similarity(tracks, sighting)
+        evidence = np.zeros((*now.shape, len(NAMES)))
+        for column, name in enumerate(NAMES):
+            self._odds = replace(odds, **{name: getattr(odds, name) + _STEP})
+            evidence[..., column] = (self._similarity(tracks, sighting) - now) / _STEP
+        self._odds = odds
+        return evidence
+
+    def _note(self, evidence: Floats, right: NDArray[np.int64]) -> None:
+        possible = evidence[..., NAMES.index('prior')] > 0.5  # any possible pair has it whole
+        for column in np.flatnonzero((self._objects > 0) & self._counts_now):
+            rows = np.flatnonzero(possible[:, column])
+            self.impossible += right[column] >= 0 and right[column] not in rows
+            if len(rows) and (right[column] < 0 or right[column] in rows):
+                self.choices.append((evidence[rows, column], rows == right[column]))
+
+
+def _objects(frame: Shown) -> NDArray[np.int64]:
+    """Return (N,) true identities of the instances, 0 for what is no object; small ones too."""
+    truth, seen = frame.moment.truth, frame.segmentation
+    shared = overlap(truth.instance_map, seen.instance_map,
+                     rows=len(truth.instances) + 1, columns=len(seen.instances) + 1)
+    union = shared.sum(axis=1)[1:, None] + shared.sum(axis=0)[None, 1:] - shared[1:, 1:]
+    rows, columns = np.nonzero(shared[1:, 1:] > SAME * union)
+    objects = np.zeros(len(seen.instances), np.int64)
+    objects[columns] = truth.instances.track_ids[rows]
+    return objects
+
+
+def taught(runs: Iterable[Sequence[Shown]]) -> tuple[Choices, int]:
+    """Return the choices of all runs, and how many right answers were impossible."""
+    trackers = []
+    for run in runs:
+        trackers.append(Taught())
+        for frame in run:
+            trackers[-1].learn(frame)
+    return (Choices.of(list(chain.from_iterable(tracker.choices for tracker in trackers))),
+            sum(tracker.impossible for tracker in trackers))
+
+
+def main() -> None:
+    """Gather, fit, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--seeds', type=int, nargs='+', default=SEEDS, help='of streets')
+    arguments = parser.parse_args()
+    deployed = Deployed(load_model('street_tiny', ModelOptions()))
+    used = np.array([getattr(Odds(), name) for name in NAMES])
+    columns = {'used': used}
+    for title, see in (('true maps', true_map), ('street_tiny', deployed)):
+        runs = (_shown(run, see) for rate in tqdm(RATES, desc=title, unit='rate')
+                for run in street_runs(arguments.seeds, rate_hz=rate))
+        choices, impossible = taught(runs)
+        columns[title] = fitted(choices)
+        print(f'{title}: {len(choices.first)} choices; a wrong answer is likelier in '
+              f'{choices.wrong(used)} with the weights used, {choices.wrong(columns[title])} with '
+              f'those fitted; impossible {impossible}')
+    print(f'{"":<12}' + ''.join(f'{title:>14}' for title in columns))
+    for row, name in enumerate(NAMES):
+        print(f'{name:<12}' + ''.join(f'{values[row]:>14.2f}' for values in columns.values()))
+
+
+def _shown(run: Iterable[Moment], see: Callable[[Moment], Segmentation]) -> list[Shown]:
+    return [Shown.of(moment, see(moment)) for moment in run]
+
+
+if __name__ == '__main__':
+    main()
