@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass, fields, replace
 from itertools import chain
 from typing import Any
 
@@ -13,20 +13,20 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from tqdm import tqdm
 
-from benchmarks.track_scenes import LABEL_SET, Moment, street_runs
+from benchmarks.track_scenes import LABEL_SET, street_runs
 from benchmarks.tracking import Deployed, Shown, true_map
 from seg_ros.core.config import TrackingConfig
 from seg_ros.core.sighting import Sighting
 from seg_ros.core.tracking import MaskTracker, Odds
-from seg_ros.core.tracking_metrics import overlap
-from seg_ros.core.types import Segmentation
+from seg_ros.core.tracking_metrics import instance_iou
 from seg_ros.models import load_model
 from seg_ros.models.contract import ModelOptions
 
 SEEDS = (10003, 30000, 30001, 30002, 41004, 42001, 42005)  # the tracker was tuned on them
 RATES = (30.0, 15.0, 10.0, 5.0)
 SAME = 0.5  # an instance of a larger IoU is an object's, and no other one
-NAMES = tuple(field.name for field in fields(Odds))
+USED = Odds()
+NAMES = tuple(field.name for field in fields(USED))
 
 Floats = NDArray[np.float64]
 
@@ -113,14 +113,10 @@ class Taught(MaskTracker):
 
     def _evidence(self, tracks: Any, sighting: Sighting) -> Floats:
         """Return (T, N, K) by how much each weight counts, 0 where a pair is impossible."""
-        odds = self._odds
-        now = self._similarity(tracks, sighting)
-        evidence = np.zeros((*now.shape, len(NAMES)))
-        for column, name in enumerate(NAMES):
-            self._odds = replace(odds, **{name: getattr(odds, name) + _STEP})
-            evidence[..., column] = (self._similarity(tracks, sighting) - now) / _STEP
-        self._odds = odds
-        return evidence
+        now = self._similarity(tracks, sighting, weights=USED)
+        changed = (replace(USED, **{name: getattr(USED, name) + _STEP}) for name in NAMES)
+        return np.stack([(self._similarity(tracks, sighting, weights=weights) - now) / _STEP
+                         for weights in changed], axis=-1)
 
     def _note(self, evidence: Floats, right: NDArray[np.int64]) -> None:
         possible = evidence[..., NAMES.index('prior')] > 0.5  # any possible pair has it whole
@@ -134,10 +130,7 @@ class Taught(MaskTracker):
 def _objects(frame: Shown) -> NDArray[np.int64]:
     """Return (N,) true identities of the instances, 0 for what is no object; small ones too."""
     truth, seen = frame.moment.truth, frame.segmentation
-    shared = overlap(truth.instance_map, seen.instance_map,
-                     rows=len(truth.instances) + 1, columns=len(seen.instances) + 1)
-    union = shared.sum(axis=1)[1:, None] + shared.sum(axis=0)[None, 1:] - shared[1:, 1:]
-    rows, columns = np.nonzero(shared[1:, 1:] > SAME * union)
+    rows, columns = np.nonzero(instance_iou(truth, seen) > SAME)
     objects = np.zeros(len(seen.instances), np.int64)
     objects[columns] = truth.instances.track_ids[rows]
     return objects
@@ -160,10 +153,11 @@ def main() -> None:
     parser.add_argument('--seeds', type=int, nargs='+', default=SEEDS, help='of streets')
     arguments = parser.parse_args()
     deployed = Deployed(load_model('street_tiny', ModelOptions()))
-    used = np.array([getattr(Odds(), name) for name in NAMES])
+    used = np.array(astuple(USED))
     columns = {'used': used}
     for title, see in (('true maps', true_map), ('street_tiny', deployed)):
-        runs = (_shown(run, see) for rate in tqdm(RATES, desc=title, unit='rate')
+        runs = ([Shown.of(moment, see(moment)) for moment in run]
+                for rate in tqdm(RATES, desc=title, unit='rate')
                 for run in street_runs(arguments.seeds, rate_hz=rate))
         choices, impossible = taught(runs)
         columns[title] = fitted(choices)
@@ -173,10 +167,6 @@ def main() -> None:
     print(f'{"":<12}' + ''.join(f'{title:>14}' for title in columns))
     for row, name in enumerate(NAMES):
         print(f'{name:<12}' + ''.join(f'{values[row]:>14.2f}' for values in columns.values()))
-
-
-def _shown(run: Iterable[Moment], see: Callable[[Moment], Segmentation]) -> list[Shown]:
-    return [Shown.of(moment, see(moment)) for moment in run]
 
 
 if __name__ == '__main__':

@@ -175,10 +175,9 @@ class MaskTracker:
     """
 
     def __init__(self, config: TrackingConfig, label_set: LabelSet, *,
-                 ids: Iterator[int] | None = None, odds: Odds | None = None) -> None:
+                 ids: Iterator[int] | None = None) -> None:
         """Start without tracks; ids yields numbers never used before, else from 1."""
         self._config = config
-        self._odds = odds or Odds()
         self._affinity = _class_affinity(label_set)
         self._ids = count(1) if ids is None else ids
         self._tracks = _Tracks.none()
@@ -241,18 +240,19 @@ class MaskTracker:
             _assign(track_of, similarity, instances=stage)
         return track_of
 
-    def _similarity(self, tracks: _Tracks, sighting: Sighting) -> Floats:
+    def _similarity(self, tracks: _Tracks, sighting: Sighting, *, weights: Odds = Odds()
+                    ) -> Floats:
         """Return (T, N) logarithms of odds, 0 where track and instance cannot be one object."""
         lost = tracks.seen_ns < self._stamp  # not in the last frame
         affinity = self._affinity[np.ix_(tracks.class_ids, sighting.instances.class_ids)]
-        fit = _fit(tracks, sighting, lost=lost, weights=self._odds)
+        fit = _fit(tracks, sighting, lost=lost, weights=weights)
         possible = (affinity * fit.overlap >= self._config.iou_threshold) \
             | (fit.near & (affinity >= _SAME_ROLE))
         like = _likeness(tracks, sighting, pairs=possible)
         possible &= (like > _LEAST_LIKE) | ~lost[:, None]
         unlike = -np.log(np.maximum(like, math.exp(-_MOST_UNLIKE)))
-        odds = fit.odds + self._odds.unlike * unlike \
-            + self._odds.other_class * (1 - affinity) + self._odds.lost * lost[:, None]
+        odds = fit.odds + weights.unlike * unlike + weights.other_class * (1 - affinity) \
+            + weights.lost * lost[:, None]
         return np.where(possible, odds, 0)
 
     def _advance(self, tracks: _Tracks, sighting: Sighting, track_of: Rows, *,

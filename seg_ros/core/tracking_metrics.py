@@ -89,11 +89,8 @@ class IdentityMetrics:
 
     def update(self, truth: Segmentation, prediction: Segmentation) -> None:
         """Add a frame; both segmentations have one size and track ids."""
-        shared = overlap(truth.instance_map, prediction.instance_map,
-                         rows=len(truth.instances) + 1, columns=len(prediction.instances) + 1)
-        union = shared.sum(axis=1)[1:, None] + shared.sum(axis=0)[None, 1:] - shared[1:, 1:]
         self.add(truths=truth.instances.ids, predictions=prediction.instances.ids,
-                 iou=shared[1:, 1:] / np.maximum(union, 1))
+                 iou=instance_iou(truth, prediction))
 
     def add(self, *, truths: NDArray[np.int64], predictions: NDArray[np.int64], iou: Floats
             ) -> None:
@@ -190,6 +187,14 @@ def overlap(left: NDArray[np.int32], right: NDArray[np.int32], *, rows: int, col
     joint *= columns
     joint += right
     return np.bincount(joint.ravel(), minlength=rows * columns).reshape(rows, columns)
+
+
+def instance_iou(truth: Segmentation, prediction: Segmentation) -> Floats:
+    """Return (T, P) IoU of the masks of two segmentations of one size."""
+    shared = overlap(truth.instance_map, prediction.instance_map,
+                     rows=len(truth.instances) + 1, columns=len(prediction.instances) + 1)
+    union = shared.sum(axis=1)[1:, None] + shared.sum(axis=0)[None, 1:] - shared[1:, 1:]
+    return shared[1:, 1:] / np.maximum(union, 1)
 
 
 class SegmentationTrackingQuality:

@@ -2,6 +2,7 @@
 """The tracker's weights are fitted to what instances turned out to be."""
 from __future__ import annotations
 
+from dataclasses import astuple
 from itertools import pairwise
 
 import numpy as np
@@ -11,6 +12,7 @@ from scipy.optimize import check_grad
 from benchmarks.track_odds import Choices, fitted, NAMES, Taught
 from benchmarks.track_scenes import scripted_scenes
 from benchmarks.tracking import Shown, true_map
+from seg_ros.core.sighting import Sighting
 from seg_ros.core.tracking import Odds
 
 PRIOR = NAMES.index('prior')
@@ -74,8 +76,11 @@ def crossing():
 
 
 def test_evidence_times_weights_are_the_odds_of_the_tracker(crossing):
-    tracker, _ = crossing
-    used = np.array([getattr(Odds(), name) for name in NAMES])
+    tracker, frames = crossing
+    used = np.array(astuple(Odds()))
+    now = tracker._tracks, Sighting.of(frames[-1].segmentation, frames[-1].moment.image)
+    np.testing.assert_allclose(tracker._evidence(*now) @ used, tracker._similarity(*now),
+                               atol=1e-6)
     odds = [evidence @ used for evidence, right in tracker.choices if right.any()]
     assert min(row.max() for row in odds) > 0  # the right one was possible, and likely
 
