@@ -17,6 +17,7 @@ from sensor_msgs.msg import CompressedImage, Image
 _KINDS: dict[str, Any] = {'sensor_msgs/msg/Image': Image,
                           'sensor_msgs/msg/CompressedImage': CompressedImage}
 _DISCOVERY_S = 2.0
+_LONGEST_DISCOVERY_S = 8.0  # on a busy machine nodes answer late; none may be there
 
 
 @dataclass
@@ -62,8 +63,7 @@ def listen(*, seconds: float) -> list[TopicReport]:
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
     try:
-        _spin(executor, _DISCOVERY_S)
-        reports = list(_topics(node))
+        reports = _discover(node, executor)
         for report in reports:
             every_one_reliable = report.reliabilities == {'reliable'}
             node.create_subscription(_KINDS[report.kind], report.name, report.hear, QoSProfile(
@@ -77,6 +77,15 @@ def listen(*, seconds: float) -> list[TopicReport]:
         executor.shutdown()
         node.destroy_node()
         context.try_shutdown()
+
+
+def _discover(node: Node, executor: SingleThreadedExecutor) -> list[TopicReport]:
+    """Return the image topics after a while, or after a longer one where there seem to be none."""
+    deadline = time.monotonic() + _LONGEST_DISCOVERY_S
+    _spin(executor, _DISCOVERY_S)
+    while not (reports := list(_topics(node))) and time.monotonic() < deadline:
+        _spin(executor, 0.2)
+    return reports
 
 
 def _spin(executor: SingleThreadedExecutor, seconds: float) -> None:

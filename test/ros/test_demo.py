@@ -159,7 +159,7 @@ def test_an_interrupt_ends_demo_and_children(tmp_path):
     out = tmp_path / 'out'
     process = start_demo(out, '--seconds', 60, '--model', 'checkerboard')
     for line in process.stdout:
-        if '1 s' in line:
+        if line.split()[:2] == ['1', 's']:  # of the run, not 'ready after 2.1 s'
             break
     children = subprocess.run(
         ['ps', '--ppid', str(process.pid), '-o', 'pid='],
