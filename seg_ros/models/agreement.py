@@ -74,7 +74,8 @@ def choose(spec: str, load: Load, *, device: torch.device, config: ModelConfig
     try:
         truth = _answers(plain, frames)
     except RuntimeError as error:
-        raise ModelError(f'{spec} cannot run on {device}: {_cause(error)}') from error
+        raise ModelError(f'{spec} cannot run on {device}: {_cause(error)}'
+                         f'{size_advice(config)}') from error
     try:
         return _trusted(spec, load, wanted, frames=frames, truth=truth, config=config)
     except ModelError as error:
@@ -109,6 +110,12 @@ def _trusted(spec: str, load: Load, wanted: Acceleration, *, frames: Sequence[ND
         raise ModelError(f'{spec} in {wanted} is {agreement.speed:.2f} times as fast as in fp32')
     _logger.info(f'{spec} in {agreement}')
     return model, agreement
+
+
+def size_advice(config: ModelConfig) -> str:
+    """Return what to add to an error of a model that sees frames of the size that a user chose."""
+    return f'; model.input_size is {config.input_size}, another one may do' \
+        if config.input_size else ''
 
 
 def _cause(error: Exception) -> str:

@@ -23,7 +23,13 @@ from seg_ros.core.panoptic import (
 )
 from seg_ros.core.types import Segmentation
 from seg_ros.models import load_model
-from seg_ros.models.agreement import Agreement, check_frames, choose, WARM_UP_RUNS
+from seg_ros.models.agreement import (
+    Agreement,
+    check_frames,
+    choose,
+    size_advice,
+    WARM_UP_RUNS,
+)
 from seg_ros.models.contract import (
     Acceleration,
     DeviceLostError,
@@ -159,8 +165,7 @@ class Pipeline:
         except ModelError as error:
             if not self.input_size:
                 raise
-            raise ModelError(f'{error}; model.input_size is {self.input_size}, '
-                             'another one may do') from error
+            raise ModelError(f'{error}{size_advice(self._config.model)}') from error
 
     def forget(self) -> None:
         """Let the next image of each stream be its first."""
