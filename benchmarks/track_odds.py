@@ -85,7 +85,8 @@ class Taught(MaskTracker):
 
     def __init__(self) -> None:
         """Start without tracks."""
-        super().__init__(TrackingConfig(enabled=True), LABEL_SET)
+        # whoever is told what every piece is needs nothing put together
+        super().__init__(TrackingConfig(enabled=True, max_split_s=0.0), LABEL_SET)
         self.choices: list[tuple[Floats, NDArray[np.bool_]]] = []
         self.impossible = 0  # right answers that were not among the possible ones
         self._objects = np.zeros(0, np.int64)

@@ -30,9 +30,6 @@ MIN_AREA = 100  # pixels; smaller true instances are not counted, nor what is pr
 GRID = tuple(product((0.05, 0.1, 0.2, 0.3), (0.5, 0.6), (30, 60)))
 """ByteTrack's least IoU, its line between high and low scores, frames of 30 Hz it remembers."""
 
-Update = Callable[[Moment, Segmentation], NDArray[np.int64]]
-
-
 @dataclass(frozen=True, eq=False)
 class Shown:
     """What every tracker is shown of a frame, and how what it says of it is judged."""
@@ -57,6 +54,10 @@ class Shown:
         return Shown(moment, segmentation, truth.instances.track_ids[large], counts, iou[large])
 
 
+Update = Callable[[Shown], tuple[Shown, NDArray[np.int64]]]
+"""Returns what a tracker makes of a frame: its instances, and the (N,) track ids, 0 for none."""
+
+
 class Ours:
     """Our tracker, as the node runs it; also without the image, for what colours bring."""
 
@@ -65,11 +66,13 @@ class Ours:
         self._tracker = MaskTracker(TrackingConfig(enabled=True), LABEL_SET)
         self._colours = colours
 
-    def __call__(self, moment: Moment, segmentation: Segmentation) -> NDArray[np.int64]:
-        """Return the (N,) track ids."""
-        return self._tracker.update(
-            segmentation, stamp=moment.stamp,
-            image=moment.image if self._colours else None).instances.track_ids
+    def __call__(self, frame: Shown) -> tuple[Shown, NDArray[np.int64]]:
+        """Return the frame, with pieces of one object put together, and the (N,) track ids."""
+        tracked = self._tracker.update(
+            frame.segmentation, stamp=frame.moment.stamp,
+            image=frame.moment.image if self._colours else None)
+        is_same = len(tracked.instances) == len(frame.segmentation.instances)
+        return frame if is_same else Shown.of(frame.moment, tracked), tracked.instances.track_ids
 
 
 class ByteTrack:
@@ -84,12 +87,12 @@ class ByteTrack:
         self._ids: dict[tuple[int, int], int] = {}  # start over, its id -> ours
         self._starts, self._free = 0, count(1)
 
-    def __call__(self, moment: Moment, segmentation: Segmentation) -> NDArray[np.int64]:
-        """Return the (N,) track ids, 0 for what it leaves unnamed."""
+    def __call__(self, frame: Shown) -> tuple[Shown, NDArray[np.int64]]:
+        """Return the frame and the (N,) track ids, 0 for what it leaves unnamed."""
+        moment, instances = frame.moment, frame.segmentation.instances
         if moment.stamp <= self._stamp:  # it has no word for a bag that loops: start over
             self._tracker, self._starts = self._make(), self._starts + 1
         self._stamp = moment.stamp
-        instances = segmentation.instances
         found = self._tracker.update(supervision.Detections(
             xyxy=instances.boxes, confidence=instances.scores,
             class_id=instances.class_ids.astype(int),
@@ -98,7 +101,7 @@ class ByteTrack:
         for row, number in zip(found.data.get('row', ()), found.tracker_id, strict=True):
             if number >= 0:
                 ids[int(row)] = self._named(int(number))
-        return ids
+        return frame, ids
 
     def _named(self, number: int) -> int:
         key = (self._starts, number)
@@ -114,10 +117,13 @@ class OursWhereNamed:
         """Start both without tracks."""
         self._ours, self._rival = Ours(), rival
 
-    def __call__(self, moment: Moment, segmentation: Segmentation) -> NDArray[np.int64]:
-        """Return the (N,) track ids, 0 for what the rival leaves unnamed."""
-        named = self._rival(moment, segmentation) > 0
-        return np.where(named, self._ours(moment, segmentation), 0)
+    def __call__(self, frame: Shown) -> tuple[Shown, NDArray[np.int64]]:
+        """Return what ours does, with the id 0 for what the rival leaves unnamed."""
+        _, rival_ids = self._rival(frame)
+        shown, ids = self._ours(frame)
+        parts = overlap(shown.segmentation.instance_map, frame.segmentation.instance_map,
+                        rows=len(ids) + 1, columns=len(rival_ids) + 1)[1:, 1:]
+        return shown, np.where(parts[:, rival_ids > 0].any(axis=1), ids, 0)
 
 
 def score(runs: Sequence[Sequence[Shown]], make: Callable[[], Update]) -> dict[str, Any]:
@@ -126,11 +132,11 @@ def score(runs: Sequence[Sequence[Shown]], make: Callable[[], Update]) -> dict[s
     for number, frames in enumerate(runs):
         track, offset = make(), number * 1_000_000  # no two runs share an identity
         for frame in frames:
-            ids = track(frame.moment, frame.segmentation)
-            kept = frame.counts & (ids > 0)
+            shown, ids = track(frame)
+            kept = shown.counts & (ids > 0)
             named += int(kept.sum())
-            metrics.add(truths=frame.truth_ids + offset, predictions=ids[kept] + offset,
-                        iou=frame.iou[:, kept])
+            metrics.add(truths=shown.truth_ids + offset, predictions=ids[kept] + offset,
+                        iou=shown.iou[:, kept])
     scores = metrics.scores()
     return asdict(scores) | {'switches_per_1000': scores.switches_per_1000, 'named': named}
 

@@ -96,6 +96,10 @@ class TrackingConfig:
         maximum=1.0)
     min_area: int = _parameter(
         0, 'instances with fewer pixels are matched after the others too', minimum=0)
+    max_split_s: float = _parameter(
+        0.5, 'seconds that a tracked object stays one instance while the model splits it; a piece '
+        'of which the model is sure (score 0.9) is an object at once, and with 0 every piece is',
+        minimum=0.0, maximum=60.0)
 
 
 @dataclass(frozen=True)

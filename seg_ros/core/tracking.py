@@ -18,6 +18,7 @@ from seg_ros.core.config import TrackingConfig
 from seg_ros.core.labels import LabelSet
 from seg_ros.core.motion import Floats, Motion
 from seg_ros.core.sighting import Bools, completed, Rows, Samples, Sighting
+from seg_ros.core.splits import pieces, united
 from seg_ros.core.types import Instances, look_up, Segmentation
 
 _SAME_MASK = 0.25  # overlap of masks, of what may be one whatever its box
@@ -129,6 +130,7 @@ class _Tracks:
     sizes: Floats  # (T, 2) width and height when it was seen last
     looks: Floats  # (T, BANDS, 3) fading mean, as `looks_in` gives them
     samples: Samples  # of the mask that was seen last
+    split_s: Floats  # (T,) how long the model has split it by now
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -138,14 +140,15 @@ class _Tracks:
         return _Tracks(ids=np.zeros(0, np.int64), seen_ns=np.zeros(0, np.int64),
                        class_ids=np.zeros(0, np.uint8), votes=np.zeros((0, 256), np.float32),
                        slots=np.zeros(0, np.int64), motion=Motion.start(np.zeros((0, 4))),
-                       sizes=np.zeros((0, 2)), looks=unknown_looks(0), samples=Samples.none())
+                       sizes=np.zeros((0, 2)), looks=unknown_looks(0), samples=Samples.none(),
+                       split_s=np.zeros(0))
 
     def take(self, rows: Rows) -> _Tracks:
         """Return some of the tracks."""
         return _Tracks(self.ids[rows], self.seen_ns[rows], self.class_ids[rows],
                        self.votes[rows], self.slots[rows], self.motion.take(rows),
                        self.sizes[rows], self.looks[rows],
-                       self.samples.take(rows, count=len(self)))
+                       self.samples.take(rows, count=len(self)), self.split_s[rows])
 
     def join(self, other: _Tracks) -> _Tracks:
         """Return both, one after the other."""
@@ -159,7 +162,8 @@ class _Tracks:
                        self.motion.join(other.motion),
                        np.concatenate((self.sizes, other.sizes)),
                        np.concatenate((self.looks, other.looks)),
-                       self.samples.join(other.samples, count=len(self)))
+                       self.samples.join(other.samples, count=len(self)),
+                       np.concatenate((self.split_s, other.split_s)))
 
 
 class MaskTracker:
@@ -215,6 +219,11 @@ class MaskTracker:
         tracks = _predicted(self._remembered(stamp), seconds=seconds, last_stamp=self._stamp)
         sighting = Sighting.of(segmentation, image)
         track_of = self._match(tracks, sighting)
+        tracks, whole_of = self._split(tracks, sighting, track_of, seconds=seconds)
+        kept = whole_of == np.arange(len(whole_of))
+        if not kept.all():
+            segmentation, track_of = united(segmentation, whole_of), track_of[kept]
+            sighting = Sighting.of(segmentation, image)
         self._stamp, self._size = stamp, segmentation.size
         self._tracks, seen = self._advance(tracks, sighting, track_of, seconds=seconds)
         return _named(segmentation, seen)
@@ -239,6 +248,24 @@ class MaskTracker:
         for stage in (sure, ~sure):
             _assign(track_of, similarity, instances=stage)
         return track_of
+
+    def _split(self, tracks: _Tracks, sighting: Sighting, track_of: Rows, *, seconds: float
+               ) -> tuple[_Tracks, Rows]:
+        """Return the tracks, and (N,) the row of the instance that each instance is a part of.
+
+        What the model splits for longer than max_split_s was more than one object.
+        """
+        whole_of = np.arange(len(track_of))
+        if self._config.max_split_s and (track_of < 0).any() and (track_of >= 0).any():
+            shared, samples = _shared_samples(tracks, sighting)
+            whole_of = pieces(sighting, track_of, shared=shared, samples=samples)
+        parts = np.flatnonzero(whole_of != np.arange(len(whole_of)))
+        is_split = np.zeros(len(tracks), bool)
+        is_split[track_of[whole_of[parts]]] = True
+        split_s = np.where(is_split, tracks.split_s + seconds, 0)
+        late = parts[split_s[track_of[whole_of[parts]]] > self._config.max_split_s]
+        whole_of[late] = late
+        return replace(tracks, split_s=split_s), whole_of
 
     def _similarity(self, tracks: _Tracks, sighting: Sighting, *, weights: Odds = Odds()
                     ) -> Floats:
@@ -283,7 +310,7 @@ class MaskTracker:
         """Return new tracks of instances."""
         return replace(
             _Tracks.none(), ids=np.array(list(islice(self._ids, len(rows))), np.int64),
-            seen_ns=np.full(len(rows), self._stamp),
+            seen_ns=np.full(len(rows), self._stamp), split_s=np.zeros(len(rows)),
             class_ids=sighting.instances.class_ids[rows],
             votes=np.zeros((len(rows), 256), np.float32),
             slots=_slots(sighting.instances)[rows],
@@ -502,6 +529,18 @@ def _mask_overlap(tracks: _Tracks, sighting: Sighting) -> tuple[Floats, Rows]:
     """Return (T, N) overlap of the moved masks with the frame's, and the masks' (T,) samples.
 
     The mean of IoU and of the share of the smaller mask: what hides an object leaves that share.
+    """
+    shared, samples = _shared_samples(tracks, sighting)
+    areas = sighting.areas[None]
+    union = samples[:, None] + areas - shared
+    smaller = np.minimum(samples[:, None], areas)
+    overlap = (shared / np.maximum(union, 1) + shared / np.maximum(smaller, 1)) / 2
+    return overlap, samples
+
+
+def _shared_samples(tracks: _Tracks, sighting: Sighting) -> tuple[Floats, Rows]:
+    """Return how many pixels of the grid moved masks and the frame's share (T, N), and have (T,).
+
     One histogram over (track, value of the instance map where the track's pixel is now).
     """
     owner, position = tracks.samples.owner, tracks.motion.position
@@ -516,13 +555,8 @@ def _mask_overlap(tracks: _Tracks, sighting: Sighting) -> tuple[Floats, Rows]:
     values = len(sighting.areas) + 1
     joint = owner * values + sighting.grid[rows, columns]
     histogram = np.bincount(joint, minlength=len(tracks) * values).reshape(-1, values)
-    samples = histogram.sum(axis=1)
-    areas = sighting.areas[None]
-    shared = np.minimum(histogram[:, 1:], areas)  # a mask that shrinks lies double
-    union = samples[:, None] + areas - shared
-    smaller = np.minimum(samples[:, None], areas)
-    overlap = (shared / np.maximum(union, 1) + shared / np.maximum(smaller, 1)) / 2
-    return overlap, samples
+    # a mask that shrinks lies double
+    return np.minimum(histogram[:, 1:], sighting.areas[None]), histogram.sum(axis=1)
 
 
 def _box_iou(left: Floats, right: Floats) -> Floats:
