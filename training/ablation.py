@@ -157,7 +157,7 @@ RECIPE = ('--peak-rate', '1.5e-3', '--parts', '2')
 TRAININGS = {
     'the recipe as it is': (),
     'no objects of other frames': ('--pasted', '0'),
-    'as much of CamVid as of the street': ('--synthetic-turns', '1'),
+    'twice as much of the street as of CamVid': ('--synthetic-turns', '2'),
     'no balanced crops': ('--balanced', '0'),
     'overlap loss halved': ('--overlap', '0.5'),
     'every sample recoloured, scales 0.55 to 2': ('--recoloured', '1', '--scales', '0.55', '2'),

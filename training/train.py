@@ -312,7 +312,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
                         'synthetic street alone, and nothing is measured at the end')
     parser.add_argument('--synthetic-frames', type=int, default=SYNTHETIC_FRAMES,
                         help='rendered once and kept under runs; 0 for CamVid alone')
-    parser.add_argument('--synthetic-turns', type=int, default=2,
+    parser.add_argument('--synthetic-turns', type=int, default=1,
                         help='how many samples of the synthetic street follow one of CamVid')
     parser.add_argument('--threads', type=int, default=2)
     parser.add_argument('--workers', type=int,

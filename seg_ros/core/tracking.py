@@ -256,14 +256,14 @@ class MaskTracker:
         What the model splits for longer than max_split_s was more than one object.
         """
         whole_of = np.arange(len(track_of))
-        if self._config.max_split_s and (track_of < 0).any() and (track_of >= 0).any():
+        if self._config.max_split_s and (track_of < 0).any():
             shared, samples = _shared_samples(tracks, sighting)
             whole_of = pieces(sighting, track_of, shared=shared, samples=samples)
         parts = np.flatnonzero(whole_of != np.arange(len(whole_of)))
-        is_split = np.zeros(len(tracks), bool)
-        is_split[track_of[whole_of[parts]]] = True
-        split_s = np.where(is_split, tracks.split_s + seconds, 0)
-        late = parts[split_s[track_of[whole_of[parts]]] > self._config.max_split_s]
+        rows = track_of[whole_of[parts]]
+        split_s = np.zeros(len(tracks))
+        split_s[rows] = tracks.split_s[rows] + seconds
+        late = parts[split_s[rows] > self._config.max_split_s]
         whole_of[late] = late
         return replace(tracks, split_s=split_s), whole_of
 
