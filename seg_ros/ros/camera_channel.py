@@ -114,9 +114,12 @@ class CameraChannel:
         self._space.close()
         self._space = NoSpace()
 
-    def apply(self, config: Config, *, label_set: LabelSet) -> None:
-        """Use a new configuration and its classes from the next frame on."""
+    def admit(self, config: Config) -> None:
+        """Choose images by a new configuration, from the next one that is received on."""
         self._config = config
+
+    def apply(self, config: Config, *, label_set: LabelSet) -> None:
+        """Process by a new configuration and its classes, from the next frame on."""
         if self._outputs:
             self._outputs.apply(config, label_set=label_set)
         self._space.apply(config, label_set=label_set)

@@ -157,6 +157,9 @@ class SegmentationNode(ManagedNode[Pipeline]):
         if pipeline is None:
             return
 
+        for channel in self._channels:
+            channel.admit(config)
+
         def apply() -> None:
             pipeline.apply(config)
             for channel in self._channels:
