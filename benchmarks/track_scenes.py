@@ -47,15 +47,16 @@ class _Seen:
     key: tuple[int, int] | None = None
 
 
-def street_scenes() -> dict[str, Callable[[], list[list[Moment]]]]:
+def street_scenes(streets: int = STREETS) -> dict[str, Callable[[], list[list[Moment]]]]:
     """Return name -> runs, one a seed."""
-    at = {f'street, {rate:g} Hz': lambda rate=rate: street_runs(_seeds(), rate_hz=rate)
+    at = {f'street, {rate:g} Hz': lambda rate=rate: street_runs(_seeds(streets), rate_hz=rate)
           for rate in (30.0, 15.0, 10.0, 5.0)}
     return {
         **at,
         'camera dropout of 1 s, 15 Hz': lambda: [_named(_dropout(_every(seed, 15.0)))
-                                                 for seed in _seeds()],
-        'bag loop, 15 Hz': lambda: [_looped(_every(seed, 15.0)[:75]) for seed in _seeds()]}
+                                                 for seed in _seeds(streets)],
+        'bag loop, 15 Hz': lambda: [_looped(_every(seed, 15.0)[:75])
+                                    for seed in _seeds(streets)]}
 
 
 def scripted_scenes() -> dict[str, Callable[[], list[list[Moment]]]]:
@@ -74,9 +75,9 @@ def street_runs(seeds: Iterable[int], *, rate_hz: float) -> list[list[Moment]]:
 
 
 @cache
-def _seeds() -> tuple[int, ...]:
-    """Return the first seeds of streets whose truth can be seen."""
-    return tuple(islice((seed for seed in count(FIRST_SEED) if _rendered(seed)), STREETS))
+def _seeds(streets: int) -> tuple[int, ...]:
+    """Return the first seeds of so many streets whose truth can be seen."""
+    return tuple(islice((seed for seed in count(FIRST_SEED) if _rendered(seed)), streets))
 
 
 @cache

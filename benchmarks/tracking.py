@@ -17,7 +17,13 @@ import supervision
 from tqdm import tqdm
 from trackers import ByteTrackTracker
 
-from benchmarks.track_scenes import LABEL_SET, Moment, scripted_scenes, street_scenes
+from benchmarks.track_scenes import (
+    LABEL_SET,
+    Moment,
+    scripted_scenes,
+    street_scenes,
+    STREETS,
+)
 from seg_ros.core.config import TrackingConfig
 from seg_ros.core.tracking import MaskTracker
 from seg_ros.core.tracking_metrics import IdentityMetrics, overlap
@@ -196,8 +202,10 @@ def main() -> None:
     parser.add_argument('--json', type=Path, default=ROOT / 'reports' / 'tracking.json')
     parser.add_argument('--only', choices=('true maps', 'street_tiny'),
                         help='measure anew on these and keep the rest of the report')
+    parser.add_argument('--streets', type=int, default=STREETS,
+                        help='measure on so many (the tables: %(default)s)')
     arguments = parser.parse_args()
-    streets, scripted = street_scenes(), scripted_scenes()
+    streets, scripted = street_scenes(arguments.streets), scripted_scenes()
     report = json.loads(arguments.json.read_text()) if arguments.only else {}
     if arguments.only != 'street_tiny':
         report['true maps'] = compare((streets | scripted).items(), true_map, title='true maps')
