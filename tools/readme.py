@@ -202,7 +202,7 @@ def _on_gpu(report: dict[str, Any]) -> str:
 def _identity(report: dict[str, Any]) -> str:
     """Return how well ids hold on streets, on true maps and as deployed, in a few lines."""
     inputs = {'true maps': 'true maps', 'street_tiny': '`street_tiny`'}
-    lines = ['The tracker on six unseen streets, on true instance maps and on what `street_tiny` '
+    lines = ['The tracker on 18 unseen streets, on true instance maps and on what `street_tiny` '
              'sees, beside ByteTrack at its best of a grid on the same '
              '(`.venv/bin/python -m benchmarks.tracking`; [all scenes](docs/tracking.md)):', '',
              '| input | HOTA (ByteTrack) | IDF1 (ByteTrack) | id switches in 1,000 '
