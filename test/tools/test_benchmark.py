@@ -15,7 +15,7 @@ from seg_ros.tools.cli import main
 def test_street_tiny_has_every_stage_and_they_add_up(tmp_path, capsys):
     path = tmp_path / 'figures.json'
     assert main(['benchmark', '--size', '64x48', '--frames', '5', '--device', 'cpu',
-                 '--json', str(path)]) == 0
+                 '--json', str(path), '-p', 'model.precision=fp32']) == 0
     figures = json.loads(path.read_text())
     assert list(figures['stage_ms']) == [*STAGES, 'total']
     assert all(0 < row['p50'] <= row['p99'] for row in figures['stage_ms'].values())
