@@ -78,8 +78,9 @@ def test_a_lifecycle_manager_can_drive_the_node_and_mistakes_do_not_end_it(launc
         np.testing.assert_array_equal(answer.pixels('semantic/image_raw'),
                                       class_of_colour(picture))
         assert robot.change_state(Transition.TRANSITION_DEACTIVATE)
-    robot.spin_until(lambda: not robot.images.get_subscription_count(),
-                     what='an inactive node hears no camera')
+        # in the loop: the next image must not be sent to the subscription that is gone
+        robot.spin_until(lambda: not robot.images.get_subscription_count(),
+                         what='an inactive node hears no camera')
     assert robot.change_state(Transition.TRANSITION_CLEANUP)
     robot.spin_until(lambda: not robot.node.count_publishers('semantic/image_raw'),
                      what='topics are gone')
