@@ -36,6 +36,7 @@ MIN_AREA = 100  # pixels; smaller true instances are not counted, nor what is pr
 GRID = tuple(product((0.05, 0.1, 0.2, 0.3), (0.5, 0.6), (30, 60)))
 """ByteTrack's least IoU, its line between high and low scores, frames of 30 Hz it remembers."""
 
+
 @dataclass(frozen=True, eq=False)
 class Shown:
     """What every tracker is shown of a frame, and how what it says of it is judged."""

@@ -18,13 +18,13 @@ _FEW_SAMPLES = 12  # a smaller track's mask tells nothing
 
 
 def pieces(sighting: Sighting, track_of: Rows, *, shared: Floats, samples: Rows) -> Rows:
-    """Return (N,) the row of the instance that an instance is a piece of, its own for the others.
+    """Return (N,) the row of the instance that an instance is a piece of, -1 for none.
 
     A piece has no track, but lies where the track of an instance of its class should be, and what
     is seen of that track is more like it with the piece than without. Shared (T, N) and samples
     (T,) are of the tracks' masks, moved to where they should be, on the sighting's grid.
     """
-    whole_of = np.arange(len(track_of))
+    whole_of = np.full(len(track_of), -1)
     new = np.flatnonzero(_may_be_pieces(sighting.instances) & (track_of < 0))
     known = np.flatnonzero(track_of >= 0)
     if not len(new) or not len(known):
@@ -52,17 +52,18 @@ def _iou(shared: Floats, left: Rows, right: Rows) -> Floats:
 
 
 def united(segmentation: Segmentation, whole_of: Rows) -> Segmentation:
-    """Return the segmentation with each instance as a part of that of the row whole_of (N,).
+    """Return the segmentation with pieces as parts of the instances of the rows whole_of (N,).
 
-    An instance is a part of itself or of one that is; both are of one class, and the better score
-    holds for both. The order stays.
+    -1 stands for an instance that is no piece. Both are of one class, and the better score holds
+    for both. The order stays.
     """
-    old = segmentation.instances
-    kept = whole_of == np.arange(len(old))
-    values = np.concatenate(([0], np.cumsum(kept)[whole_of])).astype(np.int32)
+    old, parts = segmentation.instances, np.flatnonzero(whole_of >= 0)
+    wholes, kept = whole_of[parts], whole_of < 0
+    values = np.concatenate(([0], np.cumsum(kept))).astype(np.int32)
+    values[parts + 1] = values[wholes + 1]
     boxes, scores = old.boxes.copy(), old.scores.copy()
-    np.minimum.at(boxes[:, :2], whole_of, old.boxes[:, :2])
-    np.maximum.at(boxes[:, 2:], whole_of, old.boxes[:, 2:])
-    np.maximum.at(scores, whole_of, old.scores)
+    np.minimum.at(boxes[:, :2], wholes, old.boxes[parts, :2])
+    np.maximum.at(boxes[:, 2:], wholes, old.boxes[parts, 2:])
+    np.maximum.at(scores, wholes, old.scores[parts])
     return replace(segmentation, instance_map=look_up(values, segmentation.instance_map),
                    instances=replace(old, boxes=boxes, scores=scores).take(kept))

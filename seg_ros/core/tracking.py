@@ -220,9 +220,8 @@ class MaskTracker:
         sighting = Sighting.of(segmentation, image)
         track_of = self._match(tracks, sighting)
         tracks, whole_of = self._split(tracks, sighting, track_of, seconds=seconds)
-        kept = whole_of == np.arange(len(whole_of))
-        if not kept.all():
-            segmentation, track_of = united(segmentation, whole_of), track_of[kept]
+        if (whole_of >= 0).any():
+            segmentation, track_of = united(segmentation, whole_of), track_of[whole_of < 0]
             sighting = Sighting.of(segmentation, image)
         self._stamp, self._size = stamp, segmentation.size
         self._tracks, seen = self._advance(tracks, sighting, track_of, seconds=seconds)
@@ -251,20 +250,19 @@ class MaskTracker:
 
     def _split(self, tracks: _Tracks, sighting: Sighting, track_of: Rows, *, seconds: float
                ) -> tuple[_Tracks, Rows]:
-        """Return the tracks, and (N,) the row of the instance that each instance is a part of.
+        """Return the tracks, and (N,) which instance each instance is a piece of, -1 for none.
 
         What the model splits for longer than max_split_s was more than one object.
         """
-        whole_of = np.arange(len(track_of))
+        whole_of = np.full(len(track_of), -1)
         if self._config.max_split_s and (track_of < 0).any():
             shared, samples = _shared_samples(tracks, sighting)
             whole_of = pieces(sighting, track_of, shared=shared, samples=samples)
-        parts = np.flatnonzero(whole_of != np.arange(len(whole_of)))
+        parts = np.flatnonzero(whole_of >= 0)
         rows = track_of[whole_of[parts]]
         split_s = np.zeros(len(tracks))
         split_s[rows] = tracks.split_s[rows] + seconds
-        late = parts[split_s[rows] > self._config.max_split_s]
-        whole_of[late] = late
+        whole_of[parts[split_s[rows] > self._config.max_split_s]] = -1
         return replace(tracks, split_s=split_s), whole_of
 
     def _similarity(self, tracks: _Tracks, sighting: Sighting, *, weights: Odds = Odds()

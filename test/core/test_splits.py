@@ -21,9 +21,9 @@ WHOLE = np.s_[10:46, 30:42]
 BESIDE = np.s_[10:46, 42:54]
 
 
-def frame(*parts, stuff=ROAD):
+def frame(*parts):
     """Return a frame of (slices, class, score)."""
-    class_map, instance_map = np.full((60, 80), stuff, np.uint8), np.zeros((60, 80), np.int32)
+    class_map, instance_map = np.full((60, 80), ROAD, np.uint8), np.zeros((60, 80), np.int32)
     for value, (at, class_id, _) in enumerate(parts, start=1):
         class_map[at], instance_map[at] = class_id, value
     return segmentation_from_map(
@@ -107,7 +107,7 @@ def test_what_is_united_covers_the_same_pixels_in_tight_boxes(values, groups, se
     count = len(given_.instances)
     first_of = {group: row for row, group in reversed(list(enumerate(groups[:count])))}
     whole_of = np.array([first_of[group] for group in groups[:count]], int)
-    found = united(given_, whole_of)
+    found = united(given_, np.where(whole_of == np.arange(count), -1, whole_of))
     kept = sorted(set(whole_of.tolist()))
     for row, whole in enumerate(kept):
         members = np.flatnonzero(whole_of == whole)
