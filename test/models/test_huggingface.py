@@ -297,7 +297,8 @@ def test_a_batch_that_fails_leaves_every_stream_as_it_was(video):
 
 def test_the_pipeline_tells_a_streaming_model_where_an_image_comes_from(saved):
     pipeline = Pipeline(config_from({
-        'device': 'cpu', 'panoptic_model': f'huggingface/{saved("videomt")}', **EASILY}))
+        'device': 'cpu', 'panoptic_model': f'huggingface/{saved("videomt")}',
+        'model.precision': 'fp32', **EASILY}))
     images = [picture(WIDE, seed) for seed in range(2)]
     expected = answers_of(streamed(easily(loaded(saved('videomt'))), images))
     results = [pipeline.infer([image], moments('', frame=frame))[0][0]

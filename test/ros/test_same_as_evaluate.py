@@ -19,6 +19,7 @@ from seg_ros.sim.recording import image_files, read_image
 
 COUNT = 5
 RATE_HZ = 15.0
+IN_FP32 = {'device': 'cpu', 'model.precision': 'fp32'}  # auto chooses by speed
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def test_played_frames_get_the_label_maps_of_evaluate_pixel_for_pixel(frames, la
     robot = make_robot({'semantic/image_raw': Image})
     robot.inputs = []
     robot.node.create_subscription(Image, 'image', robot.inputs.append, QoSProfile(depth=50))
-    launch('segmentation_node', parameters={'device': 'cpu'})
+    launch('segmentation_node', parameters=IN_FP32)
     robot.wait_for_node()
     answered = {}
     # newest frame wins: on a busy machine one round may not get an answer for every frame
@@ -74,7 +75,7 @@ def test_played_frames_get_the_label_maps_of_evaluate_pixel_for_pixel(frames, la
         if len(answered) == COUNT:
             break
     torch.set_num_threads(1)  # as in the node: sums in another order differ in their last bits
-    pipeline = Pipeline(config_from({'device': 'cpu'}))
+    pipeline = Pipeline(config_from(IN_FP32))
     for index, path in enumerate(image_files(frames)):
         expected = pipeline.segment(read_image(path)).class_map
         np.testing.assert_array_equal(answered[index], expected)

@@ -21,7 +21,8 @@ def test_lraspp_and_mask_rcnn_fused_through_topics_are_the_pipeline_pixel_for_pi
     # wide, so that few of the rows that Mask R-CNN scales to 1333 pixels have to be computed
     image = picture(32, 192)
     parameters = {
-        'device': 'cpu', 'threads': 1, 'score_threshold': 0.2, 'model.frame_size': '192x32',
+        'device': 'cpu', 'threads': 1, 'score_threshold': 0.2,
+        'model.frame_size': '192x32', 'model.precision': 'fp32',
         'semantic_model': f'torchvision/{SEMANTIC}', 'instance_model': f'torchvision/{INSTANCE}',
         'semantic_weights': str(save(SEMANTIC, tmp_path / 'semantic.pth')),
         'instance_weights': str(save(INSTANCE, tmp_path / 'instance.pth'))}
