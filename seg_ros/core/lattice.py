@@ -15,6 +15,7 @@ Floats = NDArray[np.float64]
 COLUMNS, ROWS = 8, 15  # in a box; one more on each side lies outside
 _OUTER_SHARE = 0.3  # of a box: where its side is looked for
 _HIDDEN_SHARE = 0.5  # of the outline there that touches nearer objects, if the side is hidden
+_BESIDE_SHARE = 0.5  # of a side, of which what goes on hiding an object covers so much
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +25,7 @@ class Lattice:
     pixels: NDArray[np.intp]  # (N, ROWS, COLUMNS) inside of the box, index into the flat image
     own: Bools  # (N, ROWS, COLUMNS) whether the pixel is the instance's
     hidden: Bools  # (N, 4) sides (left, top, right, bottom) that a nearer object hides
-    reach: Floats  # (N, 4) how far the instance may go on there: to the far side of what hides it
+    reach: Floats  # (N, 4) how far the instance may go on there: as far as nearer ones hide it
 
     @staticmethod
     def of(instance_map: NDArray[np.int32], boxes: NDArray[np.float32]) -> Lattice:
@@ -43,8 +44,9 @@ class Lattice:
         touched = np.flatnonzero(nearer.any(axis=(1, 2)))
         for side in range(4 if len(touched) else 0):
             hidden[touched, side], reach[touched, side] = _hidden_side(
-                values[touched], own[touched], nearer[touched], edges=reach[:, side],
-                own_edges=reach[touched, side], side=side)
+                values[touched], own[touched], nearer[touched], edges=boxes[:, side],
+                own_edges=boxes[touched, side], side=side)
+            reach[:, side] = _continued(reach[:, side], hidden[:, side], boxes, side=side)
         return Lattice(pixels=pixels[:, 1:-1, 1:-1], own=own[:, 1:-1, 1:-1], hidden=hidden,
                        reach=reach)
 
@@ -61,7 +63,8 @@ def _spread(low: NDArray[np.intp], high: NDArray[np.intp], *, count: int, limit:
 
 
 def _hidden_side(values: NDArray[np.int32], own: Bools, nearer: Bools, *,
-                 edges: Floats, own_edges: Floats, side: int) -> tuple[Bools, Floats]:
+                 edges: NDArray[np.float32], own_edges: NDArray[np.float32], side: int
+                 ) -> tuple[Bools, Floats]:
     """Return (n,) whether a side is hidden and how far the instance may go on behind it.
 
     The cells are (n, ROWS + 2, COLUMNS + 2); edges (N,) is where the side of each object is. A
@@ -77,6 +80,29 @@ def _hidden_side(values: NDArray[np.int32], own: Bools, nearer: Bools, *,
     edge_of_value = np.concatenate((np.full(1, np.inf), sign * edges))
     far = np.where(touching, edge_of_value[values[:, :outer - 1]], np.inf).min(axis=(1, 2))
     return hidden, np.where(hidden, sign * np.minimum(far, sign * own_edges), own_edges)
+
+
+def _continued(reach: Floats, hidden: Bools, boxes: NDArray[np.float32], *, side: int) -> Floats:
+    """Return (N,) how far the objects may go on: one nearer object beside the other hides them.
+
+    Boxes are (N, 4) xyxy; reach (N,) is to the far side of the first one, hidden (N,) whether the
+    side is.
+    """
+    axis, across = side % 2, 1 - side % 2
+    shared = np.minimum(boxes[:, None, across + 2], boxes[:, across + 2]) \
+        - np.maximum(boxes[:, None, across], boxes[:, across])
+    lengths = boxes[:, across + 2] - boxes[:, across]
+    hides = hidden[:, None] & (boxes[:, None, 3] < boxes[:, 3]) \
+        & (shared >= _BESIDE_SHARE * lengths[:, None])
+    farther = np.minimum if side < 2 else np.maximum
+    while True:
+        adjoins = hides & (boxes[:, axis] <= reach[:, None] + 1) \
+            & (boxes[:, axis + 2] >= reach[:, None] - 1)
+        edges = np.where(adjoins, boxes[:, side], reach[:, None])
+        continued = farther.reduce(edges, axis=1)
+        if (continued == reach).all():
+            return continued
+        reach = continued
 
 
 def _from_side(cells: NDArray[Any], side: int) -> NDArray[Any]:

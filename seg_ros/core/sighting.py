@@ -96,16 +96,22 @@ class Sighting:
         return Samples(owner, offset)
 
 
-def completed(measured: Floats, *, cut: Bools, sizes: Floats) -> Floats:
-    """Return boxes (..., 4) that are cut at one side of an axis, made as large as sizes there.
+def completed(measured: Floats, *, cut: Bools, sizes: Floats, expected: Floats | None = None
+              ) -> Floats:
+    """Return boxes (..., 4) that are cut at a side of an axis, made as large as sizes there.
 
     The side that is seen stays where it is; a height that is seen whole tells how the width has
-    grown. Boxes are centre and size, cut is (..., 4) left, top, right, bottom, sizes are (..., 2)
-    width and height.
+    grown. Where both sides are cut, the box goes as far towards the expected (..., 2) centre as
+    it still holds what is seen; it stays as it is where nothing is expected. Boxes are centre and
+    size, cut is (..., 4) left, top, right, bottom, sizes are (..., 2) width and height.
     """
     low, high = cut[..., :2], cut[..., 2:]
     growth = np.where(low[..., 1] | high[..., 1], 1.0, measured[..., 3] / sizes[..., 1])
     wanted = np.stack(np.broadcast_arrays(sizes[..., 0] * growth, sizes[..., 1]), axis=-1)
-    missing = np.maximum(wanted - measured[..., 2:], 0) * (low ^ high)
-    centre = measured[..., :2] + missing / 2 * np.where(high, 1, -1)
-    return np.concatenate((centre, measured[..., 2:] + missing), axis=-1)
+    one, both = low ^ high, low & high & (expected is not None)
+    missing = np.maximum(wanted - measured[..., 2:], 0) * (one | both)
+    shift = missing / 2 * np.where(high, 1, -1)
+    if expected is not None:
+        towards = np.clip(expected - measured[..., :2], -missing / 2, missing / 2)
+        shift = np.where(both, towards, shift)
+    return np.concatenate((measured[..., :2] + shift, measured[..., 2:] + missing), axis=-1)

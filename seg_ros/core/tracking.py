@@ -411,7 +411,8 @@ def _fit(tracks: _Tracks, sighting: Sighting, *, lost: Bools, weights: Odds) -> 
         measured, cut=sighting.cut[None], sizes=sizes))
     behind = np.flatnonzero((sighting.hidden & ~sighting.cut).any(axis=1))
     if len(behind):
-        boxes = completed(measured[:, behind], cut=sighting.hidden[behind][None], sizes=sizes)
+        boxes = completed(measured[:, behind], cut=sighting.hidden[behind][None], sizes=sizes,
+                          expected=position[:, None, :2])
         fit = fit.or_else(behind, fit_of(
             behind, boxes=boxes, allowed=_fits_behind(boxes, sighting.reach[behind])),
             supposed=weights.hidden)

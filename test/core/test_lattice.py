@@ -35,6 +35,14 @@ def test_a_nearer_object_hides_the_side_that_it_touches(nearer, hidden, reach):
     np.testing.assert_array_equal(found.reach[0], reach)
 
 
+@pytest.mark.parametrize(('beside', 'reach'), [
+    ((44, 0, 70, 50), 70), ((50, 0, 70, 50), 45), ((40, 28, 70, 50), 45), ((40, 0, 70, 25), 45)])
+def test_what_stands_beside_the_nearer_object_hides_on_if_it_adjoins_covers_the_side_and_is_nearer(
+        beside, reach):
+    found = lattice((10, 10, 30, 30), beside, (25, 5, 45, 40))
+    np.testing.assert_array_equal(found.reach[0], (10, 10, reach, 30))
+
+
 def test_what_touches_a_corner_hides_no_side():
     assert not lattice((10, 10, 30, 30), (28, 25, 60, 45)).hidden.any()
 

@@ -144,6 +144,16 @@ def test_a_lost_object_is_not_larger_than_what_could_hide_it():
         assert (found[-1][0] == 1) is known
 
 
+@pytest.mark.parametrize('people', [
+    ((10, 8, 28, 44, PERSON), (42, 8, 28, 44, PERSON)),  # it shows between them
+    ((10, 8, 28, 44, PERSON), (36, 8, 20, 44, PERSON)),  # beyond them, who stand side by side
+])
+def test_a_car_of_which_people_leave_a_strip_keeps_its_name(people):
+    car = (20, 20, 40, 14, CAR)
+    named = follow(tracker(), [scene(car)] * 4 + [scene(*people), scene(car, *people)])
+    assert named[-1] == [1, 2, 3]
+
+
 def test_time_counts_not_frames():
     car, nothing = scene((5, 5, 9, 9, CAR)), scene()
     quick = [car, *[nothing] * 9, car]
