@@ -24,14 +24,16 @@ from benchmarks.track_scenes import (
     street_scenes,
     STREETS,
 )
-from seg_ros.core.config import TrackingConfig
+from seg_ros.core.config import config_from, TrackingConfig
 from seg_ros.core.tracking import MaskTracker
 from seg_ros.core.tracking_metrics import IdentityMetrics, overlap
 from seg_ros.core.types import Segmentation
 from seg_ros.models import load_model
 from seg_ros.models.contract import Model, ModelOptions
+from seg_ros.tools.models import assignment
 
-ROOT = Path(__file__).resolve().parent.parent
+REPORT = Path(__file__).resolve().parent.parent / 'reports' / 'tracking.json'
+SOURCES = ('true maps', 'street_tiny')
 MIN_AREA = 100  # pixels; smaller true instances are not counted, nor what is predicted on them
 GRID = tuple(product((0.05, 0.1, 0.2, 0.3), (0.5, 0.6), (30, 60)))
 """ByteTrack's least IoU, its line between high and low scores, frames of 30 Hz it remembers."""
@@ -68,9 +70,9 @@ Update = Callable[[Shown], tuple[Shown, NDArray[np.int64]]]
 class Ours:
     """Our tracker, as the node runs it; also without the image, for what colours bring."""
 
-    def __init__(self, *, colours: bool = True) -> None:
+    def __init__(self, config: TrackingConfig, *, colours: bool = True) -> None:
         """Start without tracks."""
-        self._tracker = MaskTracker(TrackingConfig(enabled=True), LABEL_SET)
+        self._tracker = MaskTracker(config, LABEL_SET)
         self._colours = colours
 
     def __call__(self, frame: Shown) -> tuple[Shown, NDArray[np.int64]]:
@@ -120,9 +122,9 @@ class ByteTrack:
 class OursWhereNamed:
     """Ours, without the instances that ByteTrack leaves unnamed: who is silent cannot be wrong."""
 
-    def __init__(self, rival: ByteTrack) -> None:
+    def __init__(self, config: TrackingConfig, rival: ByteTrack) -> None:
         """Start both without tracks."""
-        self._ours, self._rival = Ours(), rival
+        self._ours, self._rival = Ours(config), rival
 
     def __call__(self, frame: Shown) -> tuple[Shown, NDArray[np.int64]]:
         """Return what ours does, with the id 0 for what the rival leaves unnamed."""
@@ -176,7 +178,8 @@ class Deployed:
 
 
 def compare(scenes: Iterable[tuple[str, Callable[[], list[list[Moment]]]]],
-            see: Callable[[Moment], Segmentation], *, title: str) -> dict[str, Any]:
+            see: Callable[[Moment], Segmentation], *, config: TrackingConfig, title: str
+            ) -> dict[str, Any]:
     """Return scene -> scores of ours and of ByteTrack, at the best of GRID by HOTA."""
     results: dict[str, Any] = {}
     for name, make_runs in tqdm(list(scenes), desc=title, unit='scene'):
@@ -186,8 +189,9 @@ def compare(scenes: Iterable[tuple[str, Callable[[], list[list[Moment]]]]],
         rivals = [(score(runs, make), make) for make in tqdm(makes, desc=name, leave=False)]
         rival, make = max(rivals, key=lambda row: (row[0]['hota'], -row[0]['id_switches']))
         results[name] = {
-            'ours': score(runs, Ours), 'masks': score(runs, lambda: Ours(colours=False)),
-            'ours_where_named': score(runs, lambda make=make: OursWhereNamed(make())),
+            'ours': score(runs, partial(Ours, config)),
+            'masks': score(runs, partial(Ours, config, colours=False)),
+            'ours_where_named': score(runs, lambda make=make: OursWhereNamed(config, make())),
             'bytetrack': rival}
     return results
 
@@ -197,30 +201,47 @@ def _grid(see: Callable[[Moment], Segmentation]) -> list[tuple[float, float, int
     return [row for row in GRID if see is not true_map or row[1] == GRID[0][1]]
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--json', type=Path, default=ROOT / 'reports' / 'tracking.json')
-    parser.add_argument('--only', choices=('true maps', 'street_tiny'),
+    parser.add_argument('--json', type=Path, help='where to write the report; by default that of '
+                        'the tables, if it is measured as they are')
+    parser.add_argument('--only', choices=SOURCES,
                         help='measure anew on these and keep the rest of the report')
     parser.add_argument('--streets', type=int, default=STREETS,
                         help='measure on so many (the tables: %(default)s)')
-    arguments = parser.parse_args()
-    streets, scripted = street_scenes(arguments.streets), scripted_scenes()
-    report = json.loads(arguments.json.read_text()) if arguments.only else {}
+    parser.add_argument('-p', dest='parameters', action='append', default=[], metavar='NAME=VALUE',
+                        help='a parameter of ours, such as tracking.max_split_s=0')
+    arguments = parser.parse_args(words)
+    report = _measured(arguments)
+    _print(report)
+    is_of_tables = arguments.streets == STREETS and not arguments.parameters
+    path = arguments.json or (REPORT if is_of_tables else None)
+    if path:
+        kept = json.loads(path.read_text()) if arguments.only and path.exists() else {}
+        path.write_text(json.dumps(kept | report, indent=1) + '\n')
+
+
+def _measured(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return what the command line asks to measure."""
+    parameters = dict(assignment(text) for text in arguments.parameters)
+    config = config_from({'tracking.enabled': True, **parameters}).tracking
+    streets = street_scenes(arguments.streets)
+    report: dict[str, Any] = {'streets': arguments.streets}
     if arguments.only != 'street_tiny':
-        report['true maps'] = compare((streets | scripted).items(), true_map, title='true maps')
+        report['true maps'] = compare((streets | scripted_scenes()).items(), true_map,
+                                      config=config, title='true maps')
     if arguments.only != 'true maps':
         deployed = Deployed(load_model('street_tiny', ModelOptions()))
-        report['street_tiny'] = compare(streets.items(), deployed, title='street_tiny')
-    _print(report)
-    arguments.json.write_text(json.dumps(report, indent=1) + '\n')
+        report['street_tiny'] = compare(streets.items(), deployed, config=config,
+                                        title='street_tiny')
+    return report
 
 
 def _print(report: Mapping[str, Any]) -> None:
-    for source, scenes in report.items():
+    for source in (name for name in SOURCES if name in report):
         print(f'\n{source:<32}{"HOTA":>14}{"IDF1":>16}{"switches":>12}   (ours, ByteTrack)')
-        for name, row in scenes.items():
+        for name, row in report[source].items():
             ours, rival = row['ours'], row['bytetrack']
             print(f'{name:<32}{ours["hota"]:>8.3f}{rival["hota"]:>7.3f}{ours["idf1"]:>8.3f}'
                   f'{rival["idf1"]:>7.3f}{ours["id_switches"]:>7}{rival["id_switches"]:>6} in '

@@ -202,8 +202,8 @@ def _on_gpu(report: dict[str, Any]) -> str:
 def _identity(report: dict[str, Any]) -> str:
     """Return how well ids hold on streets, on true maps and as deployed, in a few lines."""
     inputs = {'true maps': 'true maps', 'street_tiny': '`street_tiny`'}
-    lines = ['The tracker on 18 unseen streets, on true instance maps and on what `street_tiny` '
-             'sees, beside ByteTrack at its best of a grid on the same '
+    lines = [f'The tracker on {report["streets"]} unseen streets, on true instance maps and on '
+             'what `street_tiny` sees, beside ByteTrack at its best of a grid on the same '
              '(`.venv/bin/python -m benchmarks.tracking`; [all scenes](docs/tracking.md)):', '',
              '| input | HOTA (ByteTrack) | IDF1 (ByteTrack) | id switches in 1,000 '
              'object-frames (ByteTrack) |', '|---|---|---|---|']
@@ -227,13 +227,13 @@ def _identity_tables(report: dict[str, Any]) -> str:
     titles = {'true maps': 'True instance maps: the trackers alone',
               'street_tiny': 'The output of `street_tiny`: as deployed'}
     return '\n\n'.join('\n'.join([
-        f'{titles[source]}.', '',
+        f'{title}.', '',
         '| scene | HOTA (ByteTrack) | IDF1 (ByteTrack) | id switches in 1,000 object-frames '
         '(ByteTrack) | by masks alone: HOTA, IDF1, switches | object-frames |',
         '|---|---|---|---|---|---|',
         *(f'| {_identity_row(name, row)} | {_by_masks(row["masks"])} | '
-          f'{row["ours"]["object_frames"]} |' for name, row in scenes.items()),
-        _total(scenes)]) for source, scenes in report.items())
+          f'{row["ours"]["object_frames"]} |' for name, row in report[source].items()),
+        _total(report[source])]) for source, title in titles.items())
 
 
 def _by_masks(row: dict[str, Any]) -> str:
