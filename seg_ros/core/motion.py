@@ -27,6 +27,7 @@ _ALIKE = 0.7  # sides that moved so much alike are both hidden
 _WIDER_S, _NARROWER_S = 0.3, 1.5  # the usual width follows with these time constants
 _VARIES, _VARIES_S = 0.3, 0.5  # by how much widths differ at first, and how fast that is learnt
 _GROWTH_FADE_S = 0.3  # an unseen box soon stops to grow or shrink
+_STEADY_S = 0.2  # so long a seen one goes on as it did, then only as what comes nearer does
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,13 +74,16 @@ class Motion:
         """Return the motion some time later; the growth of unseen (T,) boxes fades.
 
         What comes nearer at a constant speed grows and moves ever faster in the image: with the
-        relative growth g, an image distance after t is 1 / (1 - g t) times as large.
+        relative growth g, an image distance after t is 1 / (1 - g t) times as large. What a size
+        changes by besides, as when somebody walks or turns, does not last over a long step.
         """
         speed = self.speed.copy()
         known = self.sized & ~unseen[:, None]
         speed[:, 2:] *= np.where(known, 1, np.exp(-seconds / _GROWTH_FADE_S))
-        growth = self._growth() * known[:, 1:] * seconds
-        stretch = 1 / (1 - np.clip(growth, -_MAX_STEP, _MAX_STEP))
+        growth = self._growth() * known[:, 1:]
+        own = (speed[:, 2:] - growth * self.position[:, 2:]) * known
+        speed[:, 2:] -= (1 - _lasting(seconds)) * own
+        stretch = 1 / (1 - np.clip(growth * seconds, -_MAX_STEP, _MAX_STEP))
         position = self.position + speed * (seconds * stretch)
         speed = speed * stretch ** 2
         np.maximum(position[:, 2:], _MIN_SIZE, out=position[:, 2:])
@@ -160,6 +164,14 @@ class Motion:
         """Return (T, 4) x_min y_min x_max y_max."""
         half = self.position[:, 2:] / 2
         return np.concatenate((self.position[:, :2] - half, self.position[:, :2] + half), axis=1)
+
+
+def _lasting(seconds: float) -> float:
+    """Return the mean, over a step, of what is 1 at first and fades after _STEADY_S."""
+    if seconds <= _STEADY_S:
+        return 1.0
+    fading = 1 - math.exp((_STEADY_S - seconds) / _GROWTH_FADE_S)
+    return (_STEADY_S + _GROWTH_FADE_S * fading) / seconds
 
 
 def centres_and_sizes(boxes: NDArray[np.float32]) -> Floats:

@@ -481,11 +481,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _set_environment(domain)
             rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
             Demo(options).run()
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except (DemoError, NoDomainError, ValueError, OSError) as error:
-        if interrupts:  # a terminal interrupts the children too, and their end may be seen first
+    except (KeyboardInterrupt, Exception) as error:
+        # a terminal interrupts the children too, and their end may be seen first; what was
+        # interrupted in a library may raise an error of its own
+        if interrupts:
             return INTERRUPTED
+        if not isinstance(error, DemoError | NoDomainError | ValueError | OSError):
+            raise
         print(f'demo: {error}', file=sys.stderr)
         return 1
     finally:

@@ -11,6 +11,7 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.topic_endpoint_info import TopicEndpointInfo
 from rclpy.utilities import get_rmw_implementation_identifier
 from sensor_msgs.msg import CompressedImage, Image
 
@@ -72,6 +73,8 @@ def listen(*, seconds: float) -> list[TopicReport]:
         _spin(executor, seconds)
         for report in reports:
             report.seconds = seconds
+            # on a busy machine, the names of nodes are known later than their topics
+            report.publishers = _publishers(node, report.name) or report.publishers
         return reports
     finally:
         executor.shutdown()
@@ -100,8 +103,18 @@ def _topics(node: Node) -> Iterable[TopicReport]:
         infos = node.get_publishers_info_by_topic(name)
         kind = next((kind for kind in kinds if kind in _KINDS), '')
         if kind and infos:
-            offers = [info.qos_profile.reliability.name.lower() for info in infos]
             yield TopicReport(
-                name=name, kind=kind, reliabilities=set(offers),
-                publishers=[f'{info.node_name} ({offer})'
-                            for info, offer in zip(infos, offers, strict=True)])
+                name=name, kind=kind, publishers=_publishers(node, name),
+                reliabilities={_reliability(info) for info in infos})
+
+
+def _publishers(node: Node, topic: str) -> list[str]:
+    """Return who publishes on a topic: node (reliability)."""
+    return [f'{info.node_name} ({_reliability(info)})'
+            for info in node.get_publishers_info_by_topic(topic)]
+
+
+def _reliability(info: TopicEndpointInfo) -> str:
+    """Return what an endpoint offers, in lower case."""
+    name: str = info.qos_profile.reliability.name
+    return name.lower()

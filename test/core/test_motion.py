@@ -78,6 +78,22 @@ def test_what_comes_nearer_at_a_constant_speed_grows_ever_faster():
     np.testing.assert_allclose(motion.speed, [[0, 0, expected, expected]], rtol=0.1, atol=1e-3)
 
 
+def test_what_narrows_without_going_away_does_not_vanish_over_a_long_step():
+    # 20 pixels a second, as the legs of somebody who walks
+    narrowing = follow([(40 + i, 40, 80 - i, 80) for i in range(11)])
+    assert narrowing.speed[0, 2] == pytest.approx(-20, abs=2)
+    for seconds, width in ((0.2, 16.0), (1.0, 10.4)):
+        later = narrowing.predict(seconds=seconds, unseen=np.zeros(1, bool))
+        assert later.position[0, 2] == pytest.approx(width, abs=1.0)
+        assert later.position[0, 3] == pytest.approx(40, abs=1.0)
+
+
+def test_what_comes_nearer_grows_on_over_a_long_step():
+    motion = follow([(60 - 2 * i, 60 - 2 * i, 80 + 2 * i, 80 + 2 * i) for i in range(11)])
+    later = motion.predict(seconds=1.0, unseen=np.zeros(1, bool))
+    np.testing.assert_array_less(90, later.position[0, 2:])
+
+
 def test_an_unseen_box_does_not_grow_without_end():
     motion = follow([(40 - 3 * i, 40 - 3 * i, 60 + 3 * i, 60 + 3 * i) for i in range(10)])
     size = motion.position[0, 2]

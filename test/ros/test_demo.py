@@ -170,7 +170,7 @@ def test_an_interrupt_ends_demo_and_children(tmp_path):
     assert len(children) == 2
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=15)
-    assert process.returncode == 130
+    assert process.returncode == 130, error
     assert 'Traceback' not in error
     assert not any(os.path.exists(f'/proc/{child}') for child in children)
 
