@@ -158,7 +158,7 @@ TRAININGS = {
     'the recipe as it is': (),
     'no objects of other frames': ('--pasted', '0'),
     'twice as much of the street as of CamVid': ('--synthetic-turns', '2'),
-    'no balanced crops': ('--balanced', '0'),
+    'half of the crops balanced': ('--balanced', '0.5'),
     'overlap loss halved': ('--overlap', '0.5'),
     'every sample recoloured, scales 0.55 to 2': ('--recoloured', '1', '--scales', '0.55', '2'),
     'CamVid alone': ('--synthetic-frames', '0'),

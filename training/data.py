@@ -329,7 +329,7 @@ class Augmentation:
 
     scales: tuple[float, float] = (0.75, 1.45)  # 1 is as the deployed network sees a frame
     recoloured: float = 0.5  # share of the samples
-    balanced: float = 0.5  # share of the samples that show a class drawn as often as any other
+    balanced: float = 0.0  # share of the samples that show a class drawn as often as any other
     pasted: float = 0.5  # share of the samples of scarce frames that show another's rare objects
 
 
