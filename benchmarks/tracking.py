@@ -213,7 +213,12 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument('-p', dest='parameters', action='append', default=[], metavar='NAME=VALUE',
                         help='a parameter of ours, such as tracking.max_split_s=0')
     arguments = parser.parse_args(words)
-    report = _measured(arguments)
+    try:
+        parameters = dict(assignment(text) for text in arguments.parameters)
+        config = config_from({'tracking.enabled': True, **parameters}).tracking
+    except ValueError as error:
+        parser.error(str(error))
+    report = _measured(arguments, config)
     _print(report)
     is_of_tables = arguments.streets == STREETS and not arguments.parameters
     path = arguments.json or (REPORT if is_of_tables else None)
@@ -222,10 +227,8 @@ def main(words: Sequence[str] | None = None) -> None:
         path.write_text(json.dumps(kept | report, indent=1) + '\n')
 
 
-def _measured(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return what the command line asks to measure."""
-    parameters = dict(assignment(text) for text in arguments.parameters)
-    config = config_from({'tracking.enabled': True, **parameters}).tracking
+def _measured(arguments: argparse.Namespace, config: TrackingConfig) -> dict[str, Any]:
+    """Return what the command line asks to measure of a tracker with this configuration."""
     streets = street_scenes(arguments.streets)
     report: dict[str, Any] = {'streets': arguments.streets}
     if arguments.only != 'street_tiny':

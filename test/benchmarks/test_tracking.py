@@ -38,3 +38,12 @@ def test_what_is_measured_otherwise_leaves_the_tables_and_has_a_file_of_its_own(
     measured = json.loads(own.read_text())
     assert measured['true maps'] == {'measured': 0.0 if other[0] == '-p' else 0.5}
     assert measured['streets'] == (STREETS if other[0] == '-p' else 2)
+
+
+@pytest.mark.parametrize(('wrong', 'words'), [
+    ('tracking.max_split_s=-1', 'tracking.max_split_s'), ('tracking.speed=1', 'tracking.speed')])
+def test_a_wrong_parameter_is_one_sentence(report, capsys, wrong, words):
+    with pytest.raises(SystemExit):
+        tracking.main(['-p', wrong])
+    said = capsys.readouterr().err
+    assert words in said and 'Traceback' not in said
