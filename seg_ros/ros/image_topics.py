@@ -74,7 +74,8 @@ def listen(*, seconds: float) -> list[TopicReport]:
         for report in reports:
             report.seconds = seconds
             # on a busy machine, the names of nodes are known later than their topics
-            report.publishers = _publishers(node, report.name) or report.publishers
+            infos = node.get_publishers_info_by_topic(report.name)
+            report.publishers = _publishers(infos) or report.publishers
         return reports
     finally:
         executor.shutdown()
@@ -104,14 +105,13 @@ def _topics(node: Node) -> Iterable[TopicReport]:
         kind = next((kind for kind in kinds if kind in _KINDS), '')
         if kind and infos:
             yield TopicReport(
-                name=name, kind=kind, publishers=_publishers(node, name),
+                name=name, kind=kind, publishers=_publishers(infos),
                 reliabilities={_reliability(info) for info in infos})
 
 
-def _publishers(node: Node, topic: str) -> list[str]:
-    """Return who publishes on a topic: node (reliability)."""
-    return [f'{info.node_name} ({_reliability(info)})'
-            for info in node.get_publishers_info_by_topic(topic)]
+def _publishers(infos: Iterable[TopicEndpointInfo]) -> list[str]:
+    """Return who publishes: node (reliability)."""
+    return [f'{info.node_name} ({_reliability(info)})' for info in infos]
 
 
 def _reliability(info: TopicEndpointInfo) -> str:
