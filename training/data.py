@@ -28,8 +28,11 @@ ENLARGED = STREET.input_size[0] / WIDTH
 UNCOUNTED = 255
 """Instance of a thing pixel of which nobody knows the object: not trained on."""
 
-SPLITS = ('train', 'val')
-"""Of CamVid; nothing here reads its test part."""
+DRIVES = ('0001TP', '0006R0', '0016E5')
+"""CamVid's `train` is of these; `train/0001TP` is what the first of them gave."""
+
+SPLITS = ('train', 'val', *(f'train/{drive}' for drive in DRIVES))
+"""Of CamVid; `val` is all of 0016E5. Nothing here reads its test part."""
 
 THING_IDS = tuple(STREET.class_names.index(name) for name in STREET.things)
 MIN_AREA = 24  # pixels; what shows less of itself has no centre to learn
@@ -69,7 +72,7 @@ def camvid_root() -> Path:
 
 
 def read_camvid(*splits: str) -> Labelled:
-    """Read SPLITS whole, 1 MB a frame."""
+    """Read some of SPLITS whole, 1 MB a frame."""
     paths = [path for split in splits for path in _camvid_images(split)]
     images = [_read(path, cv2.IMREAD_COLOR)[..., ::-1] for path in paths]
     labels = [_read(path.parents[1] / 'labels' / f'{path.stem}.png', cv2.IMREAD_UNCHANGED)
@@ -83,10 +86,11 @@ def read_camvid(*splits: str) -> Labelled:
 
 def _camvid_images(split: str) -> list[Path]:
     """Return the image files of a split; raises FileNotFoundError where there are none."""
-    folder = camvid_root() / split
-    paths = sorted((folder / 'images').glob('*.jpg'))
+    part, _, drive = split.partition('/')
+    folder = camvid_root() / part
+    paths = sorted((folder / 'images').glob(f'{drive}*.jpg'))
     if not paths:
-        raise FileNotFoundError(f'no CamVid frames in {folder}: set CAMVID_DIR')
+        raise FileNotFoundError(f'no CamVid frames of {split} in {folder}: set CAMVID_DIR')
     return paths
 
 

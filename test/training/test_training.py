@@ -276,13 +276,13 @@ def test_a_gpu_gets_whole_batches_and_every_core_makes_them(monkeypatch):
 @pytest.fixture
 def camvid(tmp_path, monkeypatch, frames) -> Path:
     """Return a folder with two frames to train on and one of val, and its name in CAMVID_DIR."""
-    for split, numbers in (('train', (0, 1)), ('val', (0,))):
+    for split, drives in (('train', ('0001TP', '0016E5')), ('val', ('0016E5',))):
+        folder = tmp_path / 'camvid' / split
         for kind in ('images', 'labels'):
-            (tmp_path / 'camvid' / split / kind).mkdir(parents=True)
-        for number in numbers:
-            stem = tmp_path / 'camvid' / split
-            cv2.imwrite(str(stem / f'images/{number}.jpg'), frames.images[number])
-            cv2.imwrite(str(stem / f'labels/{number}.png'), frames.classes[number])
+            (folder / kind).mkdir(parents=True)
+        for number, drive in enumerate(drives):
+            cv2.imwrite(str(folder / f'images/{drive}_0{number}.jpg'), frames.images[number])
+            cv2.imwrite(str(folder / f'labels/{drive}_0{number}.png'), frames.classes[number])
     monkeypatch.setenv('CAMVID_DIR', str(tmp_path / 'camvid'))
     return tmp_path / 'camvid'
 
@@ -295,15 +295,26 @@ def test_several_splits_are_read_one_after_the_other(camvid):
                               np.concatenate([getattr(train, name), getattr(val, name)]))
 
 
+def test_a_split_of_a_drive_has_the_frames_of_that_drive_alone(camvid):
+    train = read_camvid('train')
+    for place, drive in enumerate(('0001TP', '0016E5')):
+        alone = read_camvid(f'train/{drive}')
+        assert np.array_equal(alone.images, train.images[place:place + 1])
+        assert np.array_equal(alone.classes, train.classes[place:place + 1])
+    with pytest.raises(FileNotFoundError, match=r'no CamVid frames of train/0006R0 in .*train: '):
+        read_camvid('train/0006R0')
+
+
 @pytest.mark.parametrize(('words', 'splits'), [
-    ([], ['train']), (['--splits', 'train', 'val'], ['train', 'val']), (['--splits'], [])])
+    ([], ['train']), (['--splits', 'train', 'val'], ['train', 'val']), (['--splits'], []),
+    (['--splits', 'train/0006R0'], ['train/0006R0'])])
 def test_the_command_line_names_the_splits_or_none(words, splits):
     assert _parse(words).splits == splits
 
 
 def test_a_split_that_is_not_there_is_refused_with_its_folder(camvid, monkeypatch):
     monkeypatch.setenv('CAMVID_DIR', str(camvid / 'elsewhere'))
-    with pytest.raises(FileNotFoundError, match=r'no CamVid frames in .*elsewhere/val: set'):
+    with pytest.raises(FileNotFoundError, match=r'no CamVid frames of val in .*elsewhere/val: set'):
         read_camvid('val')
 
 
