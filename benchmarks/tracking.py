@@ -30,7 +30,7 @@ from seg_ros.core.tracking_metrics import IdentityMetrics, overlap
 from seg_ros.core.types import Segmentation
 from seg_ros.models import load_model
 from seg_ros.models.contract import Model, ModelOptions
-from seg_ros.tools.models import assignment
+from seg_ros.tools.models import assignments
 
 REPORT = Path(__file__).resolve().parent.parent / 'reports' / 'tracking.json'
 SOURCES = ('true maps', 'street_tiny')
@@ -214,8 +214,8 @@ def main(words: Sequence[str] | None = None) -> None:
                         help='a parameter of ours, such as tracking.max_split_s=0')
     arguments = parser.parse_args(words)
     try:
-        parameters = dict(assignment(text) for text in arguments.parameters)
-        config = config_from({'tracking.enabled': True, **parameters}).tracking
+        config = config_from(
+            {'tracking.enabled': True, **assignments(arguments.parameters)}).tracking
     except ValueError as error:
         parser.error(str(error))
     report = _measured(arguments, config)

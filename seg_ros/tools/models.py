@@ -54,7 +54,7 @@ def config_of(options: Namespace) -> Config:
             'device': options.device,
             f'{task}_model': options.model,
             f'{task}_weights': options.weights,
-            **dict(assignment(text) for text in options.parameters),
+            **assignments(options.parameters),
         }
     )
 
@@ -66,7 +66,12 @@ def _task_of(spec: str) -> Task:
     return next(task for task in (Task.PANOPTIC, Task.SEMANTIC, Task.INSTANCE) if task in tasks)
 
 
-def assignment(text: str) -> tuple[str, object]:
+def assignments(texts: Iterable[str]) -> dict[str, object]:
+    """Return the parameters of `NAME=VALUE` texts, the last of a name; raises ValueError."""
+    return dict(_assignment(text) for text in texts)
+
+
+def _assignment(text: str) -> tuple[str, object]:
     """Split `name=value`; the value is YAML, as in `ros2 run ... -p name:=value`."""
     name, equals, value = text.partition('=')
     if not equals:
