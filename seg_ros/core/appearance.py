@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What instances look like: the mean colour of their upper, middle and lower third."""
+"""What instances look like: the mean colour of each fifth of them, from top to bottom."""
 from __future__ import annotations
 
 import numpy as np
@@ -9,8 +9,14 @@ from seg_ros.core.lattice import Lattice, ROWS
 
 Floats = NDArray[np.float64]
 
-BANDS = 3
-_SAME_STD = 20.0  # grey levels by which the colour of one object varies
+BANDS = 5
+WEIGHTS = 0.1, 0.1, 150.0
+"""Powers of e by which two looks are less likely one object's, for each grey level of brightness
+and of its pattern and each 1 of chromaticity, as `difference` has them: those of a logistic
+regression on streets (benchmarks.track_odds), rounded."""
+
+_USUAL = 2.0  # powers of e that say nothing: light, pose and outline change
+_DARK = 30.0  # grey levels of R + G + B: what is much darker has no hue
 
 
 def unknown_looks(count: int) -> Floats:
@@ -41,21 +47,48 @@ def looks_in(rows: Floats, bands: NDArray[np.intp]) -> Floats:
 
 
 def bands_of(boxes: Floats, *, within: Floats) -> NDArray[np.intp]:
-    """Return (N, ROWS) in which third of `within` the lattice's rows of boxes lie.
+    """Return (N, ROWS) in which band of `within` the lattice's rows of boxes lie.
 
-    Both are (N, 4) centre and size; what lies beyond belongs to the outer thirds.
+    Both are (N, 4) centre and size; what lies beyond belongs to the outer bands.
     """
     share = (np.arange(ROWS) + 0.5) / ROWS - 0.5
     places = boxes[:, 1, None] + share * boxes[:, 3, None] - within[:, 1, None]
     return np.clip(BANDS * (places / within[:, 3, None] + 0.5), 0, BANDS - 1).astype(np.intp)
 
 
-def likeness(tracks: Floats, instances: Floats) -> Floats:
-    """Return (P,) in 0..1 for pairs of looks, both (P, BANDS, 3); 1 where unknown."""
-    squares = ((tracks - instances) ** 2).mean(axis=-1)
-    known = np.isfinite(squares)
-    mean = np.where(known, squares, 0).sum(axis=-1) / np.maximum(known.sum(axis=-1), 1)
-    return np.exp(-mean / (2 * _SAME_STD ** 2))
+def unlikeness(tracks: Floats, instances: Floats) -> Floats:
+    """Return (P,) powers of e by which pairs of looks (P, BANDS, 3) are less likely one object's.
+
+    0 where they are as alike as one object usually is, and where nothing is known.
+    """
+    return np.maximum(difference(tracks, instances) @ WEIGHTS - _USUAL, 0)
+
+
+def difference(tracks: Floats, instances: Floats) -> Floats:
+    """Return (P, 3) how pairs of looks (P, BANDS, 3) differ, 0 where nothing is known.
+
+    Light and shadow change brightness more than hue, so they stand apart. The columns: brightness
+    of the mean colour; by how much more the bands differ in it, root of the mean square, both in
+    grey levels; chromaticity of the mean colour, root of the mean square.
+    """
+    known = np.isfinite(tracks - instances).all(axis=-1)
+    count = np.maximum(known.sum(axis=-1), 1)
+    tracks, instances = (np.where(known[..., None], looks, 0) for looks in (tracks, instances))
+    of_tracks, of_instances = (looks.sum(axis=1) / count[:, None] for looks in (tracks, instances))
+    brighter = (of_tracks - of_instances).mean(axis=-1)
+    squares = ((tracks - instances).mean(axis=-1) ** 2).sum(axis=-1) / count
+    pattern = np.sqrt(np.maximum(squares - brighter ** 2, 0))
+    hue = np.sqrt(((_chromaticity(of_tracks) - _chromaticity(of_instances)) ** 2).mean(axis=-1))
+    return np.stack((np.abs(brighter), pattern, hue), axis=-1)
+
+
+def _chromaticity(colours: Floats) -> Floats:
+    """Return (P, 3) by how much the shares of R, G and B in colours (P, 3) are not those of grey.
+
+    Gevers and Smeulders 1999, "Color-based object recognition"; 0 for what is dark.
+    """
+    grey = colours.mean(axis=-1, keepdims=True)
+    return (colours - grey) / (3 * grey + _DARK)
 
 
 def blended(old: Floats, new: Floats, *, share: float) -> Floats:

@@ -78,11 +78,11 @@ class Sighting:
             else row_colours(lattice, image))
 
     def own_looks(self) -> Floats:
-        """Return (N, BANDS, 3) looks of the instances by thirds of what is seen of them."""
+        """Return (N, BANDS, 3) looks of the instances by bands of what is seen of them."""
         return looks_in(self.colours, np.arange(ROWS) * BANDS // ROWS)
 
     def looks(self, rows: Rows, *, within: Floats) -> Floats:
-        """Return (n, BANDS, 3) looks of instances, by thirds of boxes (n, 4), centre and size."""
+        """Return (n, BANDS, 3) looks of instances, by bands of boxes (n, 4), centre and size."""
         return looks_in(self.colours[rows], bands_of(self.measured[rows], within=within))
 
     def samples(self, boxes: Floats) -> Samples:

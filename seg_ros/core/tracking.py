@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from seg_ros.core.appearance import blended, likeness, unknown_looks
+from seg_ros.core.appearance import blended, unknown_looks, unlikeness
 from seg_ros.core.config import TrackingConfig
 from seg_ros.core.labels import LabelSet
 from seg_ros.core.motion import Floats, Motion
@@ -28,9 +28,9 @@ _SAME_ROLE, _OTHER_ROLE = 0.9, 0.2  # overlap counts less between other classes
 _MAX_SURPRISE = 9.49  # chi-square of four axes, 95 % (DeepSORT)
 _MAX_AREA_RATIO = 5.0  # of boxes: what was hidden behind a large object is not that object
 _ROOM = 0.15  # of a box's size, by which it may look out behind what hides it
-_MOST_UNLIKE = 2.0  # so many powers of e: colours count for no more
+_MOST_UNLIKE = 6.0  # powers of e: colours count for no more
+_TOO_UNLIKE = 7.0  # and a lost track does not come back in such other colours
 _UNSURE = 12.0  # how trust in overlap falls with the variance of the place, in squares of a width
-_LEAST_LIKE = 0.1  # a lost track does not come back in other colours
 _LOOKS_S = 0.5  # colours of a track follow with this time constant
 _VOTES_S = 1.0  # votes for a track's class fade with this time constant
 _STICKY = 1.5  # another class takes over when it has so many times the votes
@@ -58,7 +58,7 @@ class Odds:
     surprise: float = -0.2  # and of the squared distance from there, by its variance
     hidden: float = -2.0  # where hidden parts are supposed
     last_part: float = -1.0  # where what is at the border is taken for the last part
-    unlike: float = -3.0  # of each power of e that colours are less like
+    unlike: float = -1.0  # of each power of e that colours are less like
     other_class: float = -3.0  # of another class that has nothing in common
     lost: float = -1.0  # where the track was not in the last frame
 
@@ -273,11 +273,10 @@ class MaskTracker:
         fit = _fit(tracks, sighting, lost=lost, weights=weights)
         possible = (affinity * fit.overlap >= self._config.iou_threshold) \
             | (fit.near & (affinity >= _SAME_ROLE))
-        like = _likeness(tracks, sighting, pairs=possible)
-        possible &= (like > _LEAST_LIKE) | ~lost[:, None]
-        unlike = -np.log(np.maximum(like, math.exp(-_MOST_UNLIKE)))
-        odds = fit.odds + weights.unlike * unlike + weights.other_class * (1 - affinity) \
-            + weights.lost * lost[:, None]
+        unlike = _unlikeness(tracks, sighting, pairs=possible)
+        possible &= (unlike < _TOO_UNLIKE) | ~lost[:, None]
+        odds = fit.odds + weights.unlike * np.minimum(unlike, _MOST_UNLIKE) \
+            + weights.other_class * (1 - affinity) + weights.lost * lost[:, None]
         return np.where(possible, odds, 0)
 
     def _advance(self, tracks: _Tracks, sighting: Sighting, track_of: Rows, *,
@@ -354,20 +353,20 @@ def _voted(tracks: _Tracks, instances: Instances, *, seconds: float) -> _Tracks:
     return replace(tracks, votes=votes, class_ids=class_ids)
 
 
-def _likeness(tracks: _Tracks, sighting: Sighting, *, pairs: Bools) -> Floats:
-    """Return (T, N) how alike the looks of the pairs are, 0 for the other ones.
+def _unlikeness(tracks: _Tracks, sighting: Sighting, *, pairs: Bools) -> Floats:
+    """Return (T, N) how unlike the looks of the pairs are, in powers of e, 0 for the other ones.
 
     The part of a track that an instance shows is compared with that part.
     """
-    like = np.zeros(pairs.shape)
+    unlike = np.zeros(pairs.shape)
     rows, columns = np.nonzero(pairs)
     looks = sighting.own_looks()[columns]
     part = np.flatnonzero((sighting.hidden[:, 1] | sighting.hidden[:, 3]).take(columns))
     if len(part):
         looks[part] = _looks_of_parts(
             tracks.motion.position[rows[part]], tracks.sizes[rows[part]], sighting, columns[part])
-    like[rows, columns] = likeness(tracks.looks[rows], looks)
-    return like
+    unlike[rows, columns] = unlikeness(tracks.looks[rows], looks)
+    return unlike
 
 
 def _looks_of_parts(position: Floats, sizes: Floats, sighting: Sighting, instances: Rows

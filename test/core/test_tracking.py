@@ -278,8 +278,8 @@ def test_the_last_that_the_border_leaves_of_a_car_keeps_its_name():
 def test_the_part_of_a_lost_car_that_comes_back_is_compared_with_that_part():
     # red above, blue below; it comes back above who stands before it
     image = np.full((*SIZE, 3), 30, np.uint8)
-    image[20:24, :, 0], image[28:, :, 2] = 200, 200
-    car, before, over = (30, 20, 12, 12, CAR), (26, 14, 20, 32, PERSON), (26, 28, 20, 18, PERSON)
+    image[18:24, :, 0], image[27:, :, 2] = 200, 200
+    car, before, over = (30, 18, 12, 15, CAR), (26, 14, 20, 32, PERSON), (26, 27, 20, 19, PERSON)
     for picture, expected in ((image, 1), (image[..., ::-1].copy(), 3)):
         followed = tracker()
         frames = [(scene(car), image)] * 4 + [(scene(before), image), (scene(car, over), picture)]
