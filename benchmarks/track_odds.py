@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+from scipy.special import log_expit
 from tqdm import tqdm
 
 from benchmarks.track_scenes import LABEL_SET, street_runs
 from benchmarks.tracking import Deployed, Shown, true_map
+from seg_ros.core.appearance import difference, WEIGHTS
 from seg_ros.core.config import TrackingConfig
 from seg_ros.core.sighting import Sighting
 from seg_ros.core.tracking import MaskTracker, Odds
@@ -27,6 +29,7 @@ RATES = (30.0, 15.0, 10.0, 5.0)
 SAME = 0.5  # an instance of a larger IoU is an object's, and no other one
 USED = Odds()
 NAMES = tuple(field.name for field in fields(USED))
+LOOKS = ('brightness', 'pattern', 'chromaticity')  # the columns of `difference`
 
 Floats = NDArray[np.float64]
 
@@ -80,6 +83,30 @@ def fitted(choices: Choices) -> Floats:
     return np.asarray(minimize(loss, np.zeros(len(NAMES)), jac=True, method='L-BFGS-B').x)
 
 
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Looks of tracks and instances of one class that may be one object, and whether they are."""
+
+    difference: Floats  # (P, 3) as `difference` gives it
+    same: NDArray[np.bool_]  # (P,)
+
+    def loss(self, weights: Floats) -> float:
+        """Return the mean negative log-likelihood, of both kinds alike, under -w . d + bias (4,).
+
+        The last weight is the bias: where looks tell nothing.
+        """
+        odds = weights[-1] - self.difference @ weights[:-1]
+        of_same, of_others = log_expit(odds[self.same]), log_expit(-odds[~self.same])
+        return -float(of_same.mean() + of_others.mean()) / 2
+
+
+def fitted_looks(pairs: Pairs) -> Floats:
+    """Return the (4,) weights of what differs, and the bias, by logistic regression."""
+    scale = np.append(pairs.difference.std(axis=0), 1.0)
+    found = minimize(lambda scaled: pairs.loss(scaled / scale), np.zeros(len(scale)))
+    return np.asarray(found.x) / scale
+
+
 class Taught(MaskTracker):
     """Is told which instance is which object, and notes what it could have chosen."""
 
@@ -89,6 +116,7 @@ class Taught(MaskTracker):
         super().__init__(TrackingConfig(enabled=True, max_split_s=0.0), LABEL_SET)
         self.choices: list[tuple[Floats, NDArray[np.bool_]]] = []
         self.impossible = 0  # right answers that were not among the possible ones
+        self.looks: list[Pairs] = []
         self._objects = np.zeros(0, np.int64)
         self._counts_now = np.zeros(0, bool)
         self._id_of: dict[int, int] = {}
@@ -108,7 +136,9 @@ class Taught(MaskTracker):
         right = np.array([row_of.get(self._id_of.get(i, -1), -1)
                           for i in self._objects.tolist()], int)
         if len(tracks):
-            self._note(self._evidence(tracks, sighting), right)
+            evidence = self._evidence(tracks, sighting)
+            self._note(evidence, right)
+            self._note_looks(tracks, sighting, _possible(evidence), right)
         track_of[np.isin(track_of, right[right >= 0])] = -1
         return np.where(self._objects > 0, right, track_of)
 
@@ -119,13 +149,28 @@ class Taught(MaskTracker):
         return np.stack([(self._similarity(tracks, sighting, weights=weights) - now) / _STEP
                          for weights in changed], axis=-1)
 
+    def _note_looks(self, tracks: Any, sighting: Sighting, possible: NDArray[np.bool_],
+                    right: NDArray[np.int64]) -> None:
+        alike = tracks.class_ids[:, None] == sighting.instances.class_ids
+        rows, columns = np.nonzero(
+            possible & alike & (self._objects > 0) & self._counts_now)
+        looks = sighting.looks_as_parts(columns, position=tracks.motion.position[rows],
+                                        sizes=tracks.sizes[rows])
+        self.looks.append(Pairs(difference(tracks.looks[rows], looks), right[columns] == rows))
+
     def _note(self, evidence: Floats, right: NDArray[np.int64]) -> None:
-        possible = evidence[..., NAMES.index('prior')] > 0.5  # any possible pair has it whole
+        possible = _possible(evidence)
         for column in np.flatnonzero((self._objects > 0) & self._counts_now):
             rows = np.flatnonzero(possible[:, column])
             self.impossible += right[column] >= 0 and right[column] not in rows
             if len(rows) and (right[column] < 0 or right[column] in rows):
                 self.choices.append((evidence[rows, column], rows == right[column]))
+
+
+def _possible(evidence: Floats) -> NDArray[np.bool_]:
+    """Return (T, N) whether a pair is possible: any that is has the whole prior."""
+    possible: NDArray[np.bool_] = evidence[..., NAMES.index('prior')] > 0.5
+    return possible
 
 
 def _objects(frame: Shown) -> NDArray[np.int64]:
@@ -137,14 +182,17 @@ def _objects(frame: Shown) -> NDArray[np.int64]:
     return objects
 
 
-def taught(runs: Iterable[Sequence[Shown]]) -> tuple[Choices, int]:
-    """Return the choices of all runs, and how many right answers were impossible."""
+def taught(runs: Iterable[Sequence[Shown]]) -> tuple[Choices, Pairs, int]:
+    """Return the choices and looks of all runs, and how many right answers were impossible."""
     trackers = []
     for run in runs:
         trackers.append(Taught())
         for frame in run:
             trackers[-1].learn(frame)
+    looks = list(chain.from_iterable(tracker.looks for tracker in trackers))
     return (Choices.of(list(chain.from_iterable(tracker.choices for tracker in trackers))),
+            Pairs(np.concatenate([pairs.difference for pairs in looks]),
+                  np.concatenate([pairs.same for pairs in looks])),
             sum(tracker.impossible for tracker in trackers))
 
 
@@ -155,19 +203,21 @@ def main() -> None:
     arguments = parser.parse_args()
     deployed = Deployed(load_model('street_tiny', ModelOptions()))
     used = np.array(astuple(USED))
-    columns = {'used': used}
+    columns, colours = {'used': used}, {'used': np.array(WEIGHTS)}
     for title, see in (('true maps', true_map), ('street_tiny', deployed)):
         runs = ([Shown.of(moment, see(moment)) for moment in run]
                 for rate in tqdm(RATES, desc=title, unit='rate')
                 for run in street_runs(arguments.seeds, rate_hz=rate))
-        choices, impossible = taught(runs)
-        columns[title] = fitted(choices)
+        choices, looks, impossible = taught(runs)
+        columns[title], colours[title] = fitted(choices), fitted_looks(looks)[:-1]
         print(f'{title}: {len(choices.first)} choices; a wrong answer is likelier in '
               f'{choices.wrong(used)} with the weights used, {choices.wrong(columns[title])} with '
-              f'those fitted; impossible {impossible}')
+              f'those fitted; impossible {impossible}; {len(looks.same)} pairs of looks, '
+              f'{int(looks.same.sum())} of one object')
     print(f'{"":<12}' + ''.join(f'{title:>14}' for title in columns))
-    for row, name in enumerate(NAMES):
-        print(f'{name:<12}' + ''.join(f'{values[row]:>14.2f}' for values in columns.values()))
+    for names, table in ((NAMES, columns), (LOOKS, colours)):
+        for row, name in enumerate(names):
+            print(f'{name:<12}' + ''.join(f'{values[row]:>14.2f}' for values in table.values()))
 
 
 if __name__ == '__main__':

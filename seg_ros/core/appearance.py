@@ -71,7 +71,7 @@ def difference(tracks: Floats, instances: Floats) -> Floats:
     of the mean colour; by how much more the bands differ in it, root of the mean square, both in
     grey levels; chromaticity of the mean colour, root of the mean square.
     """
-    known = np.isfinite(tracks - instances).all(axis=-1)
+    known: NDArray[np.bool_] = np.isfinite((tracks - instances).sum(axis=-1))
     count = np.maximum(known.sum(axis=-1), 1)
     tracks, instances = (np.where(known[..., None], looks, 0) for looks in (tracks, instances))
     of_tracks, of_instances = (looks.sum(axis=1) / count[:, None] for looks in (tracks, instances))

@@ -85,6 +85,23 @@ class Sighting:
         """Return (n, BANDS, 3) looks of instances, by bands of boxes (n, 4), centre and size."""
         return looks_in(self.colours[rows], bands_of(self.measured[rows], within=within))
 
+    def looks_as_parts(self, rows: Rows, *, position: Floats, sizes: Floats) -> Floats:
+        """Return (n, BANDS, 3) looks of instances, each compared with what it may be a part of.
+
+        That should be at position (n, 4), centre and size, and had sizes (n, 2) when it was seen
+        last: what is hidden above or below shows those of its bands in which it lies.
+        """
+        looks = self.own_looks()[rows]
+        part = np.flatnonzero((self.hidden[:, 1] | self.hidden[:, 3])[rows])
+        if not len(part):
+            return looks
+        rows, hidden = rows[part], self.hidden[rows[part]]
+        whole = completed(self.measured[rows], cut=hidden, sizes=sizes[part])
+        # hidden above and below: only where it should be says what is seen
+        floating = (hidden[:, 1] & hidden[:, 3])[:, None]
+        looks[part] = self.looks(rows, within=np.where(floating, position[part], whole))
+        return looks
+
     def samples(self, boxes: Floats) -> Samples:
         """Return the grid's pixels relative to boxes (N, 4); the owner is the instance's row."""
         cells = np.flatnonzero(self.grid)

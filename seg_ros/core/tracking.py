@@ -354,29 +354,12 @@ def _voted(tracks: _Tracks, instances: Instances, *, seconds: float) -> _Tracks:
 
 
 def _unlikeness(tracks: _Tracks, sighting: Sighting, *, pairs: Bools) -> Floats:
-    """Return (T, N) how unlike the looks of the pairs are, in powers of e, 0 for the other ones.
-
-    The part of a track that an instance shows is compared with that part.
-    """
+    """Return (T, N) powers of e by which the looks of the pairs are unlike, 0 for other ones."""
     unlike = np.zeros(pairs.shape)
     rows, columns = np.nonzero(pairs)
-    looks = sighting.own_looks()[columns]
-    part = np.flatnonzero((sighting.hidden[:, 1] | sighting.hidden[:, 3]).take(columns))
-    if len(part):
-        looks[part] = _looks_of_parts(
-            tracks.motion.position[rows[part]], tracks.sizes[rows[part]], sighting, columns[part])
-    unlike[rows, columns] = unlikeness(tracks.looks[rows], looks)
+    unlike[rows, columns] = unlikeness(tracks.looks[rows], sighting.looks_as_parts(
+        columns, position=tracks.motion.position[rows], sizes=tracks.sizes[rows]))
     return unlike
-
-
-def _looks_of_parts(position: Floats, sizes: Floats, sighting: Sighting, instances: Rows
-                    ) -> Floats:
-    """Return (n, BANDS, 3) looks of instances, each a part of a track of that place and sizes."""
-    hidden = sighting.hidden[instances]
-    whole = completed(sighting.measured[instances], cut=hidden, sizes=sizes)
-    # hidden above and below: only where it should be says what is seen
-    floating = (hidden[:, 1] & hidden[:, 3])[:, None]
-    return sighting.looks(instances, within=np.where(floating, position, whole))
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ def test_a_small_model_is_measured_through_topics_and_alone():
     case = Case('small', lambda folder: save_eomt(SMALL, folder), 'panoptic/image_raw')
     figures = measure_cases([case], device='cpu', size='96x64', frames=20)
     row = figures['cases']['small']
-    assert row['precision'] == 'fp32'
+    assert row['precision'] in ('fp32', 'bf16')  # auto: what is faster here
     assert all(row[name] > 0 for name in ('node_hz', 'bare_hz', 'network_hz'))
     assert row['reached'] == (row['node_to_bare'] >= 0.95)
     assert 'small' in table(figures)

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from scipy.optimize import check_grad
 
-from benchmarks.track_odds import Choices, fitted, NAMES, Taught
+from benchmarks.track_odds import Choices, fitted, fitted_looks, NAMES, Pairs, Taught
 from benchmarks.track_scenes import scripted_scenes
 from benchmarks.tracking import Shown, true_map
+from seg_ros.core.appearance import WEIGHTS
 from seg_ros.core.sighting import Sighting
 from seg_ros.core.tracking import Odds
 
@@ -65,6 +66,17 @@ def test_a_fit_finds_the_weights_that_drew_the_answers():
     assert found[[PRIOR, NAMES.index('masks')]] == pytest.approx([-1.0, 3.0], abs=0.25)
 
 
+def test_a_fit_of_looks_finds_the_weights_that_drew_who_is_who():
+    generator = np.random.default_rng(5)
+    difference = generator.exponential((10.0, 10.0, 0.02), (20_000, 3))
+    odds = 3.0 - difference @ (0.1, 0.2, 50.0)
+    pairs = Pairs(difference, generator.random(len(odds)) < 1 / (1 + np.exp(-odds)))
+    found = fitted_looks(pairs)
+    assert found[:3] == pytest.approx([0.1, 0.2, 50.0], rel=0.1)
+    assert all(pairs.loss(found) < pairs.loss(found * np.where(np.arange(4) == i, 1.2, 1))
+               for i in range(4))
+
+
 @pytest.fixture(scope='module')
 def crossing():
     """Return a tracker that was taught an encounter, and the frames."""
@@ -92,3 +104,10 @@ def test_everybody_who_was_there_before_is_a_choice_with_one_right_answer(crossi
     right = sum(int(right.sum()) for _, right in tracker.choices)
     assert again <= right <= sum(len(frame.truth_ids) for frame in frames)
     assert tracker.impossible == 0
+
+
+def test_people_look_like_themselves_and_not_like_those_they_meet(crossing):
+    tracker, _ = crossing
+    unlike = np.concatenate([pairs.difference @ WEIGHTS for pairs in tracker.looks])
+    same = np.concatenate([pairs.same for pairs in tracker.looks])
+    assert unlike[same].max() < 2 and unlike[~same].min() > 5
