@@ -31,6 +31,7 @@ def generated(page: str) -> str:
              'quality': _by_class(_report('street_tiny_train')),
              'weights': _both_weights(_report('street_tiny_train'), _report('street_tiny')),
              'ablation': _ablation(_report('street_tiny_ablation')),
+             'drives': _drives(_report('street_tiny_drives')),
              'identity': _identity_tables(_report('tracking'))}
     for name, text in parts.items():
         block = re.compile(rf'(<!-- {name} -->\n).*?(<!-- /{name} -->)', re.DOTALL)
@@ -133,6 +134,15 @@ def _ablation_rows(rows: dict[str, Any]) -> list[str]:
     """Return a line a change."""
     return [f'| {name} | {row["val_miou"]:.3f} | {row["pq"]:.3f} | {row["cpu_ms"]:.0f} |'
             for name, row in rows.items()]
+
+
+def _drives(report: dict[str, Any]) -> str:
+    """Return what networks see of a drive that they were trained without."""
+    lines = ['| drive left out | its frames | mIoU there | mIoU, CamVid val |', '|---|---|---|---|']
+    for drive, row in report.items():
+        val = f'{row["val_miou"]:.3f}' if 'val_miou' in row else 'of the drive left out'
+        lines.append(f'| {drive} | {row["frames"]} | {row["miou"]:.3f} | {val} |')
+    return '\n'.join(lines)
 
 
 def _cost(report: dict[str, Any]) -> str:
