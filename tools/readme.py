@@ -138,7 +138,8 @@ def _ablation_rows(rows: dict[str, Any]) -> list[str]:
 
 def _drives(report: dict[str, Any]) -> str:
     """Return what networks see of a drive that they were trained without."""
-    lines = ['| drive left out | its frames | mIoU there | mIoU, CamVid val |', '|---|---|---|---|']
+    lines = ['| drive left out | its frames | mIoU there | mIoU, CamVid val |',
+             '|---|---|---|---|']
     for drive, row in report.items():
         val = f'{row["val_miou"]:.3f}' if 'val_miou' in row else 'of the drive left out'
         lines.append(f'| {drive} | {row["frames"]} | {row["miou"]:.3f} | {val} |')
