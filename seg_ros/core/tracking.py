@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count, islice
 import math
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -145,25 +145,23 @@ class _Tracks:
 
     def take(self, rows: Rows) -> _Tracks:
         """Return some of the tracks."""
-        return _Tracks(self.ids[rows], self.seen_ns[rows], self.class_ids[rows],
-                       self.votes[rows], self.slots[rows], self.motion.take(rows),
-                       self.sizes[rows], self.looks[rows],
-                       self.samples.take(rows, count=len(self)), self.split_s[rows])
+        return replace(self, **{name: values[rows] for name, values in self._columns()},
+                       motion=self.motion.take(rows),
+                       samples=self.samples.take(rows, count=len(self)))
 
     def join(self, other: _Tracks) -> _Tracks:
         """Return both, one after the other."""
         if not len(other):
             return self
-        return _Tracks(np.concatenate((self.ids, other.ids)),
-                       np.concatenate((self.seen_ns, other.seen_ns)),
-                       np.concatenate((self.class_ids, other.class_ids)),
-                       np.concatenate((self.votes, other.votes)),
-                       np.concatenate((self.slots, other.slots)),
-                       self.motion.join(other.motion),
-                       np.concatenate((self.sizes, other.sizes)),
-                       np.concatenate((self.looks, other.looks)),
-                       self.samples.join(other.samples, count=len(self)),
-                       np.concatenate((self.split_s, other.split_s)))
+        return replace(self, **{name: np.concatenate((values, getattr(other, name)))
+                                for name, values in self._columns()},
+                       motion=self.motion.join(other.motion),
+                       samples=self.samples.join(other.samples, count=len(self)))
+
+    def _columns(self) -> Iterator[tuple[str, NDArray[Any]]]:
+        """Return the fields that are arrays, a row a track."""
+        return ((name, values) for name, values in vars(self).items()
+                if isinstance(values, np.ndarray))
 
 
 class MaskTracker:
