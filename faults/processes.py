@@ -147,6 +147,7 @@ def walks(bench: Bench, count: int) -> Result:
     robot = bench.robot()
     process = bench.launch('python -m faults.moody_node', parameters={
         'panoptic_model': 'checkerboard', 'autostart': False})
+    robot.wait_for_answers()
     rng, tally = np.random.default_rng(_SEED + 2), Tally()
     for number in bench.steps(count, 'LC1'):
         for _ in range(8):

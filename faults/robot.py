@@ -269,6 +269,16 @@ class Robot:
         """Return the lifecycle state's name."""
         return self.call('get_state', GetState.Request()).current_state.label
 
+    def wait_for_answers(self, *, tries: int = 8, each_s: float = 5.0) -> None:
+        """Ask for the state until the node answers: it may not have found the client before."""
+        for remaining in reversed(range(tries)):
+            try:
+                self.call('get_state', GetState.Request(), timeout_s=each_s)
+                return
+            except TimeoutError:
+                if not remaining:
+                    raise
+
     def change_state(self, transition: int) -> bool:
         """Ask for a transition and return whether it succeeded."""
         request = ChangeState.Request()
