@@ -118,6 +118,7 @@ def cycles(bench: Bench, count: int) -> Result:
     """K3: whole lifecycles in one process, and a start of a process for every twenty of them."""
     robot = bench.robot()
     process = bench.node(panoptic_model='street_tiny', autostart=False)
+    robot.wait_for_answers()
     rng, tally, memory_mb = np.random.default_rng(_SEED + 1), Tally(), []
     for number in bench.steps(count, 'K3'):
         wrong = [t for t in _TRANSITIONS[:2] if not robot.change_state(t)]
