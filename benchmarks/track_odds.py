@@ -90,6 +90,12 @@ class Pairs:
     difference: Floats  # (P, 3) as `difference` gives it
     same: NDArray[np.bool_]  # (P,)
 
+    @staticmethod
+    def of(seen: Sequence[Pairs]) -> Pairs:
+        """Join pairs."""
+        return Pairs(np.concatenate([pairs.difference for pairs in seen]),
+                     np.concatenate([pairs.same for pairs in seen]))
+
     def loss(self, weights: Floats) -> float:
         """Return the mean negative log-likelihood, of both kinds alike, under -w . d + bias (4,).
 
@@ -137,8 +143,9 @@ class Taught(MaskTracker):
                           for i in self._objects.tolist()], int)
         if len(tracks):
             evidence = self._evidence(tracks, sighting)
-            self._note(evidence, right)
-            self._note_looks(tracks, sighting, _possible(evidence), right)
+            possible = evidence[..., NAMES.index('prior')] > 0.5  # any such pair has it whole
+            self._note(evidence, possible, right)
+            self._note_looks(tracks, sighting, possible, right)
         track_of[np.isin(track_of, right[right >= 0])] = -1
         return np.where(self._objects > 0, right, track_of)
 
@@ -158,19 +165,13 @@ class Taught(MaskTracker):
                                         sizes=tracks.sizes[rows])
         self.looks.append(Pairs(difference(tracks.looks[rows], looks), right[columns] == rows))
 
-    def _note(self, evidence: Floats, right: NDArray[np.int64]) -> None:
-        possible = _possible(evidence)
+    def _note(self, evidence: Floats, possible: NDArray[np.bool_], right: NDArray[np.int64]
+              ) -> None:
         for column in np.flatnonzero((self._objects > 0) & self._counts_now):
             rows = np.flatnonzero(possible[:, column])
             self.impossible += right[column] >= 0 and right[column] not in rows
             if len(rows) and (right[column] < 0 or right[column] in rows):
                 self.choices.append((evidence[rows, column], rows == right[column]))
-
-
-def _possible(evidence: Floats) -> NDArray[np.bool_]:
-    """Return (T, N) whether a pair is possible: any that is has the whole prior."""
-    possible: NDArray[np.bool_] = evidence[..., NAMES.index('prior')] > 0.5
-    return possible
 
 
 def _objects(frame: Shown) -> NDArray[np.int64]:
@@ -189,10 +190,8 @@ def taught(runs: Iterable[Sequence[Shown]]) -> tuple[Choices, Pairs, int]:
         trackers.append(Taught())
         for frame in run:
             trackers[-1].learn(frame)
-    looks = list(chain.from_iterable(tracker.looks for tracker in trackers))
     return (Choices.of(list(chain.from_iterable(tracker.choices for tracker in trackers))),
-            Pairs(np.concatenate([pairs.difference for pairs in looks]),
-                  np.concatenate([pairs.same for pairs in looks])),
+            Pairs.of(list(chain.from_iterable(tracker.looks for tracker in trackers))),
             sum(tracker.impossible for tracker in trackers))
 
 

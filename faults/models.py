@@ -119,7 +119,6 @@ def model_files(bench: Bench, count: int) -> Result:
     robot = bench.robot()
     process = bench.node(panoptic_model='street_tiny', panoptic_weights=str(path),
                          autostart=False)
-    robot.wait_for_answers()
     tally = Tally()
     whole = files('seg_ros.models').joinpath('weights', 'street_tiny.safetensors').read_bytes()
     for _ in bench.steps(count, 'M1'):
@@ -160,7 +159,6 @@ def hostile_files(bench: Bench, count: int) -> Result:
     ran = bench.folder / 'ran'
     # programs are allowed here: what keeps these out is that nobody has pinned them
     process = bench.node(autostart=False, allow_executable_models=True)
-    robot.wait_for_answers()
     hostile = _hostile(bench.folder, _Trap(ran))
     for _ in bench.steps(count, 'M2'):
         for name, (path, parameters) in hostile.items():

@@ -118,7 +118,6 @@ def cycles(bench: Bench, count: int) -> Result:
     """K3: whole lifecycles in one process, and a start of a process for every twenty of them."""
     robot = bench.robot()
     process = bench.node(panoptic_model='street_tiny', autostart=False)
-    robot.wait_for_answers()
     rng, tally, memory_mb = np.random.default_rng(_SEED + 1), Tally(), []
     for number in bench.steps(count, 'K3'):
         wrong = [t for t in _TRANSITIONS[:2] if not robot.change_state(t)]
@@ -148,7 +147,6 @@ def walks(bench: Bench, count: int) -> Result:
     robot = bench.robot()
     process = bench.launch('python -m faults.moody_node', parameters={
         'panoptic_model': 'checkerboard', 'autostart': False})
-    robot.wait_for_answers()
     rng, tally = np.random.default_rng(_SEED + 2), Tally()
     for number in bench.steps(count, 'LC1'):
         for _ in range(8):

@@ -170,7 +170,8 @@ class Robot:
         self.node.create_subscription(DiagnosticArray, '/diagnostics',
                                       self.diagnostics.append, qos)
         self.images = self.node.create_publisher(Image, 'image', qos)
-        # made early: a server's first answer is lost where it has not yet found the client
+        # made early: a server's first answers are lost until it has found the client
+        self._is_found = False
         self._clients = {
             name: self.node.create_client(kind, f'segmentation_node/{name}')
             for name, kind in (('get_state', GetState), ('change_state', ChangeState),
@@ -258,7 +259,23 @@ class Robot:
         return self.diagnostic_values()[key]
 
     def call(self, name: str, request: Any, *, timeout_s: float = 40.0) -> Any:
-        """Call a service of the segmentation node."""
+        """Call a service of the segmentation node, once that has found the clients."""
+        if not self._is_found:
+            self._wait_until_found()
+        return self._ask(name, request, timeout_s=timeout_s)
+
+    def _wait_until_found(self, *, tries: int = 8, each_s: float = 5.0) -> None:
+        """Ask for the state, which changes nothing, until an answer comes."""
+        for remaining in reversed(range(tries)):
+            try:
+                self._ask('get_state', GetState.Request(), timeout_s=each_s)
+                self._is_found = True
+                return
+            except TimeoutError:
+                if not remaining:
+                    raise
+
+    def _ask(self, name: str, request: Any, *, timeout_s: float) -> Any:
         client = self._clients[name]
         self.spin_until(client.service_is_ready, timeout_s=timeout_s, what=f'service {name}')
         future = client.call_async(request)
@@ -268,16 +285,6 @@ class Robot:
     def state(self) -> str:
         """Return the lifecycle state's name."""
         return self.call('get_state', GetState.Request()).current_state.label
-
-    def wait_for_answers(self, *, tries: int = 8, each_s: float = 5.0) -> None:
-        """Ask for the state until the node answers: it may not have found the client before."""
-        for remaining in reversed(range(tries)):
-            try:
-                self.call('get_state', GetState.Request(), timeout_s=each_s)
-                return
-            except TimeoutError:
-                if not remaining:
-                    raise
 
     def change_state(self, transition: int) -> bool:
         """Ask for a transition and return whether it succeeded."""

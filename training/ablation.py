@@ -35,7 +35,13 @@ from seg_ros.models.street_tiny import (
     votes_of_offsets,
 )
 from training import train
-from training.evaluate import camvid_examples, Example, MIN_AREA, street_examples
+from training.evaluate import (
+    camvid_examples,
+    Example,
+    MIN_AREA,
+    street_examples,
+    write_report,
+)
 from training.export import TRAIN_WEIGHTS
 from training.synthetic import FIRST_UNSEEN_SEED
 
@@ -215,7 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if way.name not in report['ways']:
             model = way.change(StreetTiny(replace(way.options, weights=str(TRAIN_WEIGHTS))))
             report['ways'][way.name] = measure(model, frames, title=way.name)
-            _write(options.output, report)
+            write_report(options.output, report)
     if not options.steps:
         return
     if report['steps'] != options.steps:
@@ -225,7 +231,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             path = trained(name, changes, steps=options.steps, run=f'ablation/{number}')
             model = StreetTiny(ModelOptions(weights=str(path)))
             report['trainings'][name] = measure(model, frames, title=name)
-            _write(options.output, report)
+            write_report(options.output, report)
 
 
 def _begin(path: Path, frames: Frames) -> dict[str, Any]:
@@ -237,12 +243,6 @@ def _begin(path: Path, frames: Frames) -> dict[str, Any]:
     same = all(old.get(name) == empty[name]
                for name in ('weights_sha256', 'val_frames', 'street_frames'))
     return old if same else empty
-
-
-def _write(path: Path, report: dict[str, Any]) -> None:
-    """Write the report."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=1) + '\n')
 
 
 if __name__ == '__main__':

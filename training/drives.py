@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from seg_ros.models.contract import Model, ModelOptions
 from seg_ros.models.street_tiny import StreetTiny
 from training import train
 from training.data import DRIVES
-from training.evaluate import camvid_examples, measure
+from training.evaluate import camvid_examples, measure, write_report
 
 REPORT = Path('reports/street_tiny_drives.json')
 VAL_DRIVE = '0016E5'
@@ -60,8 +59,7 @@ def _look(model: Model, split: str) -> dict[str, Any]:
     """Return the figures on a split of CamVid."""
     examples = list(camvid_examples(split))
     result = measure(model, examples, total=len(examples), title=split, has_instances=False)
-    return {'frames': result.frames, 'miou': round(result.miou, 4),
-            'iou': {name: round(iou, 4) for name, iou in result.iou.items()}}
+    return {'frames': result.frames, 'miou': result.miou, 'iou': result.iou}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -76,10 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for drive in DRIVES:
         model = StreetTiny(ModelOptions(weights=str(trained_without(drive))))
         report[drive] = measured(model, drive)
-        _logger.info('without %s: mIoU %s there, %s on val', drive, report[drive]['miou'],
-                     report[drive].get('val_miou', 'nothing'))
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(json.dumps(report, indent=1) + '\n')
+        _logger.info('without %s: mIoU %.4f there', drive, report[drive]['miou'])
+        write_report(options.output, report)
 
 
 if __name__ == '__main__':

@@ -121,6 +121,14 @@ def report(model: Model, *, seeds: Sequence[int]) -> dict[str, Any]:
     }
 
 
+def write_report(path: Path, figures: dict[str, Any]) -> dict[str, Any]:
+    """Write figures as JSON, and return them as they are there."""
+    written: dict[str, Any] = _finite(figures)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(written, indent=1) + '\n')
+    return written
+
+
 def _finite(value: Any) -> Any:
     """Return the value with null for what JSON has no number for, rounded to five places."""
     if isinstance(value, dict):
@@ -146,9 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model = load('', ModelOptions(weights=options.weights,
                                   score_threshold=options.score_threshold))
     first, count = options.seeds
-    figures = _finite(report(model, seeds=range(first, first + count)))
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(figures, indent=1) + '\n')
+    figures = write_report(options.output, report(model, seeds=range(first, first + count)))
     _print(figures)
     _logger.info('wrote %s', options.output)
 

@@ -77,7 +77,7 @@ class Sighting:
             colours=np.zeros((len(instances), ROWS, 4)) if image is None
             else row_colours(lattice, image))
 
-    def own_looks(self) -> Floats:
+    def _own_looks(self) -> Floats:
         """Return (N, BANDS, 3) looks of the instances by bands of what is seen of them."""
         return looks_in(self.colours, np.arange(ROWS) * BANDS // ROWS)
 
@@ -91,7 +91,7 @@ class Sighting:
         That should be at position (n, 4), centre and size, and had sizes (n, 2) when it was seen
         last: what is hidden above or below shows those of its bands in which it lies.
         """
-        looks = self.own_looks()[rows]
+        looks = self._own_looks()[rows]
         part = np.flatnonzero((self.hidden[:, 1] | self.hidden[:, 3])[rows])
         if not len(part):
             return looks

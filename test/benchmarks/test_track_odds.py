@@ -108,6 +108,6 @@ def test_everybody_who_was_there_before_is_a_choice_with_one_right_answer(crossi
 
 def test_people_look_like_themselves_and_not_like_those_they_meet(crossing):
     tracker, _ = crossing
-    unlike = np.concatenate([pairs.difference @ WEIGHTS for pairs in tracker.looks])
-    same = np.concatenate([pairs.same for pairs in tracker.looks])
-    assert unlike[same].max() < 2 and unlike[~same].min() > 5
+    pairs = Pairs.of(tracker.looks)
+    unlike = pairs.difference @ WEIGHTS
+    assert unlike[pairs.same].max() < 2 and unlike[~pairs.same].min() > 5
