@@ -24,6 +24,12 @@ def unknown_looks(count: int) -> Floats:
     return np.full((count, BANDS, 3), np.nan)
 
 
+def known_looks(looks: Floats) -> NDArray[np.bool_]:
+    """Return (N,) of which looks (N, BANDS, 3) something is known."""
+    known: NDArray[np.bool_] = np.isfinite(looks).sum(axis=(1, 2)) > 0
+    return known
+
+
 def row_colours(lattice: Lattice, image: NDArray[np.uint8]) -> Floats:
     """Return (N, ROWS, 4): RGB of the instances' pixels, summed, and their number, by row.
 

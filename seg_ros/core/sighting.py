@@ -77,6 +77,12 @@ class Sighting:
             colours=np.zeros((len(instances), ROWS, 4)) if image is None
             else row_colours(lattice, image))
 
+    @property
+    def coloured(self) -> Bools:
+        """Return (N,) whether the colours of the instances are known."""
+        coloured: Bools = self.colours[..., 3].sum(axis=1) > 0
+        return coloured
+
     def _own_looks(self) -> Floats:
         """Return (N, BANDS, 3) looks of the instances by bands of what is seen of them."""
         return looks_in(self.colours, np.arange(ROWS) * BANDS // ROWS)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from seg_ros.core.appearance import blended, unknown_looks, unlikeness
+from seg_ros.core.appearance import blended, known_looks, unknown_looks, unlikeness
 from seg_ros.core.config import TrackingConfig
 from seg_ros.core.labels import LabelSet
 from seg_ros.core.motion import Floats, Motion
@@ -30,6 +30,7 @@ _MAX_AREA_RATIO = 5.0  # of boxes: what was hidden behind a large object is not 
 _ROOM = 0.15  # of a box's size, by which it may look out behind what hides it
 _MOST_UNLIKE = 6.0  # powers of e: colours count for no more
 _TOO_UNLIKE = 7.0  # and a lost track does not come back in such other colours
+_OTHER_COLOURS = 12.0  # of what would be new where a track is missed, however odd it seems
 _UNSURE = 12.0  # how trust in overlap falls with the variance of the place, in squares of a width
 _LOOKS_S = 0.5  # colours of a track follow with this time constant
 _VOTES_S = 1.0  # votes for a track's class fade with this time constant
@@ -244,7 +245,22 @@ class MaskTracker:
             & (sighting.areas * sighting.step ** 2 >= config.min_area)
         for stage in (sure, ~sure):
             _assign(track_of, similarity, instances=stage)
+        _assign(track_of, self._likeness_of_rest(tracks, sighting, track_of), instances=sure)
         return track_of
+
+    def _likeness_of_rest(self, tracks: _Tracks, sighting: Sighting, track_of: Rows) -> Floats:
+        """Return (T, N) how alike free tracks and new instances are, where both should be.
+
+        New objects are rare where known ones are missed, even if those seem impossible: most
+        often one of the two is a small part. Colours must be known and not speak against it.
+        """
+        role = self._affinity[np.ix_(tracks.class_ids, sighting.instances.class_ids)]
+        rest = (role >= _SAME_ROLE) & (_box_iou(
+            tracks.motion.position, sighting.measured[None]) > 0)
+        rest &= known_looks(tracks.looks)[:, None] & sighting.coloured & (track_of < 0)
+        rest[track_of[track_of >= 0]] = False
+        unlike = _unlikeness(tracks, sighting, pairs=rest)
+        return np.where(rest, _OTHER_COLOURS - unlike, 0)
 
     def _split(self, tracks: _Tracks, sighting: Sighting, track_of: Rows, *, seconds: float
                ) -> tuple[_Tracks, Rows]:

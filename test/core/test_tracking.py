@@ -299,6 +299,33 @@ def test_a_lost_car_does_not_come_back_in_another_colour():
         assert named[-1] == expected
 
 
+TIP = (32, 26, 3, 4, CAR)  # one 24th of the car that was there
+
+
+@pytest.mark.parametrize(('tip', 'expected'), [
+    ((200, 30, 30), [1]),
+    ((30, 30, 200), [2]),
+    (None, [2])])  # nothing speaks for it
+def test_a_part_too_small_to_be_a_car_is_that_car_where_it_is_missed_and_has_its_colours(
+        tip, expected):
+    def coloured(rgb):
+        return None if rgb is None else np.full((*SIZE, 3), rgb, np.uint8)
+    followed = tracker()
+    for i in range(4):
+        followed.update(scene((20, 20, 24, 12, CAR)), stamp=i * 100 * MS,
+                        image=coloured(tip and (200, 30, 30)))
+    assert ids(followed.update(scene(TIP), stamp=400 * MS, image=coloured(tip))) == expected
+
+
+def test_who_is_matched_by_likelihood_does_not_lose_the_name_to_a_part():
+    red = np.full((*SIZE, 3), (200, 30, 30), np.uint8)
+    car, followed = (20, 20, 24, 12, CAR), tracker()
+    for i in range(4):
+        followed.update(scene(car), stamp=i * 100 * MS, image=red)
+    both = scene((45, 26, 3, 4, CAR), car)
+    assert ids(followed.update(both, stamp=400 * MS, image=red)) == [2, 1]
+
+
 @pytest.mark.parametrize(('slots', 'expected'), [([7, 9], [2, 1]), ([9, 7], [1, 2])])
 def test_a_query_slot_decides_between_objects_that_both_fit(slots, expected):
     followed = tracker()
