@@ -59,6 +59,7 @@ class Odds:
     surprise: float = -0.2  # and of the squared distance from there, by its variance
     hidden: float = -2.0  # where hidden parts are supposed
     last_part: float = -1.0  # where what is at the border is taken for the last part
+    outside: float = -3.0  # where nothing of the track should be seen any more
     unlike: float = -1.0  # of each power of e that colours are less like
     other_class: float = -3.0  # of another class that has nothing in common
     lost: float = -1.0  # where the track was not in the last frame
@@ -434,13 +435,15 @@ def _fit_of(tracks: _Tracks, sighting: Sighting, instances: Rows, *, masks: _Mas
     grown = boxes[..., 2:].prod(axis=-1) / motion.position[:, None, 2:].prod(axis=-1)
     # any part of what leaves may be the last one that is seen
     alike = _alike(grown) | masks.same[:, instances] | leaves
-    alike &= allowed & (leaves | ~_outside(motion.position, sighting)[:, None])
+    outside = _outside(motion.position, sighting)[:, None]
+    alike &= allowed & (leaves | ~outside)
     overlap, few = masks.overlap[:, instances], masks.few[:, instances]
     box_iou, surprise = _box_iou(motion.position, boxes), motion.surprise(boxes)
     sure = 1 / (1 + _UNSURE * motion.spread()[:, None])
     odds = sure * (weights.masks * overlap * ~few + weights.boxes * box_iou) \
         + weights.boxes_alone * box_iou * few \
-        + (1 - sure) * (weights.expected + weights.surprise * surprise) + weights.prior
+        + (1 - sure) * (weights.expected + weights.surprise * surprise) \
+        + weights.outside * outside + weights.prior
     return _Fit(overlap=np.where(alike, np.where(few, box_iou, (overlap + box_iou) / 2), 0),
                 near=alike & (surprise < _MAX_SURPRISE), odds=np.where(alike, odds, -np.inf))
 

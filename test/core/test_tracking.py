@@ -275,6 +275,13 @@ def test_the_last_that_the_border_leaves_of_a_car_keeps_its_name():
         assert follow(tracker(), [*leaving, last])[-1] == expected
 
 
+def test_a_car_that_must_be_gone_does_not_take_the_name_of_what_it_hid_at_the_border():
+    far = (75, 20, 5, 10, CAR)
+    near = ((10, 22, 16, 20), (18, 19, 22, 28), (34, 16, 28, 36), (58, 10, 40, 46))
+    passing = [scene(far, (*box, CAR)) for box in near]
+    assert follow(tracker(), [*passing, scene(far)], period_ms=200)[-1] == [1]
+
+
 def test_the_part_of_a_lost_car_that_comes_back_is_compared_with_that_part():
     # red above, blue below; it comes back above who stands before it
     image = np.full((*SIZE, 3), 30, np.uint8)
