@@ -20,13 +20,11 @@ from seg_ros.core.appearance import difference, WEIGHTS
 from seg_ros.core.config import TrackingConfig
 from seg_ros.core.sighting import Sighting
 from seg_ros.core.tracking import MaskTracker, Odds
-from seg_ros.core.tracking_metrics import instance_iou
 from seg_ros.models import load_model
 from seg_ros.models.contract import ModelOptions
 
 SEEDS = (10003, 30000, 30001, 30002, 41004, 42001, 42005)  # the tracker was tuned on them
 RATES = (30.0, 15.0, 10.0, 5.0)
-SAME = 0.5  # an instance of a larger IoU is an object's, and no other one
 USED = Odds()
 NAMES = tuple(field.name for field in fields(USED))
 LOOKS = ('brightness', 'pattern', 'chromaticity')  # the columns of `difference`
@@ -129,7 +127,7 @@ class Taught(MaskTracker):
 
     def learn(self, frame: Shown) -> None:
         """Look at a frame whose truth is known."""
-        self._objects, self._counts_now = _objects(frame), frame.counts
+        self._objects, self._counts_now = frame.objects(), frame.counts
         segmentation = self.update(frame.segmentation, stamp=frame.moment.stamp,
                                    image=frame.moment.image)
         known = self._objects > 0
@@ -172,15 +170,6 @@ class Taught(MaskTracker):
             self.impossible += right[column] >= 0 and right[column] not in rows
             if len(rows) and (right[column] < 0 or right[column] in rows):
                 self.choices.append((evidence[rows, column], rows == right[column]))
-
-
-def _objects(frame: Shown) -> NDArray[np.int64]:
-    """Return (N,) true identities of the instances, 0 for what is no object; small ones too."""
-    truth, seen = frame.moment.truth, frame.segmentation
-    rows, columns = np.nonzero(instance_iou(truth, seen) > SAME)
-    objects = np.zeros(len(seen.instances), np.int64)
-    objects[columns] = truth.instances.track_ids[rows]
-    return objects
 
 
 def taught(runs: Iterable[Sequence[Shown]]) -> tuple[Choices, Pairs, int]:

@@ -26,7 +26,7 @@ from benchmarks.track_scenes import (
 )
 from seg_ros.core.config import config_from, TrackingConfig
 from seg_ros.core.tracking import MaskTracker
-from seg_ros.core.tracking_metrics import IdentityMetrics, overlap
+from seg_ros.core.tracking_metrics import IdentityMetrics, instance_iou, overlap
 from seg_ros.core.types import Segmentation
 from seg_ros.models import load_model
 from seg_ros.models.contract import Model, ModelOptions
@@ -34,6 +34,7 @@ from seg_ros.tools.models import assignments
 
 REPORT = Path(__file__).resolve().parent.parent / 'reports' / 'tracking.json'
 SOURCES = ('true maps', 'street_tiny')
+SAME = 0.5  # an instance of a larger IoU is an object's, and no other one
 MIN_AREA = 100  # pixels; smaller true instances are not counted, nor what is predicted on them
 GRID = tuple(product((0.05, 0.1, 0.2, 0.3), (0.5, 0.6), (30, 60)))
 """ByteTrack's least IoU, its line between high and low scores, frames of 30 Hz it remembers."""
@@ -61,6 +62,14 @@ class Shown:
         counts = (areas >= MIN_AREA) & (shared[~large].sum(axis=0) < 0.5 * areas)
         iou = shared / (truth_areas[:, None] + areas[None] - shared)
         return Shown(moment, segmentation, truth.instances.track_ids[large], counts, iou[large])
+
+    def objects(self) -> NDArray[np.int64]:
+        """Return (N,) true identities of the instances, 0 for what is none; small ones too."""
+        truth = self.moment.truth
+        rows, columns = np.nonzero(instance_iou(truth, self.segmentation) > SAME)
+        objects = np.zeros(len(self.segmentation.instances), np.int64)
+        objects[columns] = truth.instances.track_ids[rows]
+        return objects
 
 
 Update = Callable[[Shown], tuple[Shown, NDArray[np.int64]]]
