@@ -246,7 +246,8 @@ class MaskTracker:
             & (sighting.areas * sighting.step ** 2 >= config.min_area)
         for stage in (sure, ~sure):
             _assign(track_of, similarity, instances=stage)
-        _assign(track_of, self._likeness_of_rest(tracks, sighting, track_of), instances=sure)
+        if (track_of < 0).any():
+            _assign(track_of, self._likeness_of_rest(tracks, sighting, track_of), instances=sure)
         return track_of
 
     def _likeness_of_rest(self, tracks: _Tracks, sighting: Sighting, track_of: Rows) -> Floats:
@@ -572,11 +573,11 @@ def _box_iou(left: Floats, right: Floats) -> Floats:
 
 
 def _assign(track_of: Rows, similarity: Floats, *, instances: NDArray[np.bool_]) -> None:
-    """Give instances (N,) the free tracks that make the sum of similarity largest.
+    """Give instances (N,) without a track the free ones that make the sum of similarity largest.
 
     Pairs without a positive similarity stay apart.
     """
-    columns = np.flatnonzero(instances)
+    columns = np.flatnonzero(instances & (track_of < 0))
     rows = _free(len(similarity), track_of)
     if not len(columns) or not len(rows):
         return

@@ -341,6 +341,14 @@ def test_a_query_slot_decides_between_objects_that_both_fit(slots, expected):
     assert ids(followed.update(between, stamp=1300 * MS)) == expected
 
 
+@pytest.mark.parametrize(('slot', 'expected'), [(9, [1]), (7, [2])])
+def test_what_a_query_slot_decided_is_not_decided_again_by_what_is_free(slot, expected):
+    followed = tracker()
+    follow(followed, [with_slots(scene((30, 20, 10, 10, CAR), (38, 20, 10, 10, CAR)), [9, 7])] * 3)
+    alone = with_slots(scene((34, 20, 10, 10, CAR)), [slot])
+    assert ids(followed.update(alone, stamp=1300 * MS)) == expected
+
+
 def test_a_query_slot_without_a_mask_to_confirm_it_is_not_believed():
     followed = tracker()
     follow(followed, [with_slots(scene((2, 2, 8, 8, CAR)), [7])] * 3)
