@@ -104,7 +104,7 @@ def main() -> None:
             of_run = list(wrong_names([Shown.of(moment, see(moment)) for moment in run], config))
             found += of_run
             if arguments.list:
-                _list(of_run, title=f'street {run[0].key[0] if run[0].key else "?"}, {rate:g} Hz')
+                _list(of_run, title=f'street {run[0].key[0]}, {rate:g} Hz')
     _print(found)
 
 
