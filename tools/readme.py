@@ -32,6 +32,7 @@ def generated(page: str) -> str:
              'weights': _both_weights(_report('street_tiny_train'), _report('street_tiny')),
              'ablation': _ablation(_report('street_tiny_ablation')),
              'drives': _drives(_report('street_tiny_drives')),
+             'shifted': _shifted(_report('street_tiny_shifted')),
              'identity': _identity_tables(_report('tracking'))}
     for name, text in parts.items():
         block = re.compile(rf'(<!-- {name} -->\n).*?(<!-- /{name} -->)', re.DOTALL)
@@ -144,6 +145,19 @@ def _drives(report: dict[str, Any]) -> str:
         val = f'{row["val_miou"]:.3f}' if 'val_miou' in row else 'of the drive left out'
         lines.append(f'| {drive} | {row["frames"]} | {row["miou"]:.3f} | {val} |')
     return '\n'.join(lines)
+
+
+def _shifted(report: dict[str, Any]) -> str:
+    """Return what other light, blur, noise and scale cost."""
+    lines = ['| frames of val | mIoU | the class that loses most |', '|---|---|---|']
+    (_, known), *others = report['ways'].items()
+    lines.append(f'| as they are | {known["miou"]:.3f} |  |')
+    for name, row in others:
+        worst = min(row['iou'], key=lambda n, row=row: row['iou'][n] - known['iou'][n])
+        lines.append(f'| {name} | {row["miou"]:.3f} | {worst}: {row["iou"][worst]:.2f} instead of '
+                     f'{known["iou"][worst]:.2f} |')
+    mean = sum(row['miou'] for _, row in others) / len(others)
+    return '\n'.join([*lines, f'| mean of these | {mean:.3f} |  |'])
 
 
 def _cost(report: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 import torch
 from torch.utils.data import Dataset
 
@@ -182,10 +182,15 @@ def warp(view: View, rng: np.random.Generator, *, size: tuple[int, int],
         matrix[0, 2] += width - 1
     # without the blur, shrinking by sampling makes patterns that no camera makes
     image = cv2.GaussianBlur(view.image, (3, 3), 0.35 / scale) if scale < 0.8 else view.image
+    return warped(replace(view, image=np.asarray(image, np.uint8)), matrix, size=size)
+
+
+def warped(view: View, matrix: NDArray[np.float64], *, size: tuple[int, int]) -> View:
+    """Return what (2, 3) affine `matrix` makes of a view, (width, height); void beyond it."""
     labels = np.dstack((view.classes, view.instances))
     labels = _warped(labels, matrix, size, flags=cv2.INTER_NEAREST, border=(VOID, UNCOUNTED))
     return View(
-        image=_warped(image, matrix, size, flags=cv2.INTER_LINEAR, border=STREET.mean),
+        image=_warped(view.image, matrix, size, flags=cv2.INTER_LINEAR, border=STREET.mean),
         classes=labels[..., 0], instances=labels[..., 1])
 
 
@@ -225,10 +230,15 @@ def recolour(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.u
 
 
 def _colour_curve(rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Return a (256, 1, 3) table: gamma, gain by colour and an offset."""
-    levels = np.linspace(0, 1, 256)[:, None]
+    """Return a random tone curve."""
     gain = rng.uniform(0.7, 1.35) * rng.uniform(0.9, 1.1, 3)
-    curve = levels ** np.exp(rng.normal(0, 0.2)) * gain + rng.uniform(-0.1, 0.1)
+    return tone_curve(gamma=np.exp(rng.normal(0, 0.2)), gain=gain, offset=rng.uniform(-0.1, 0.1))
+
+
+def tone_curve(*, gamma: float, gain: ArrayLike, offset: float) -> NDArray[np.uint8]:
+    """Return the (256, 1, 3) table of level ** gamma * gain + offset, by colour, in [0, 1]."""
+    levels = np.linspace(0, 1, 256)[:, None]
+    curve = levels ** gamma * np.asarray(gain) + offset
     return (255 * np.clip(curve, 0, 1)).astype(np.uint8)[:, None, :]
 
 

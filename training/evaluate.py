@@ -45,9 +45,14 @@ def camvid_examples(*splits: str) -> Iterator[Example]:
     """Return the frames of splits; they have classes only."""
     data = read_camvid(*splits)
     for image, classes in zip(data.images, data.classes, strict=True):
-        yield Example(image, segmentation_from_map(
-            class_map=classes, instance_map=np.zeros(classes.shape, np.int32), class_ids=(),
-            scores=()))
+        yield example_of_classes(image, classes)
+
+
+def example_of_classes(image: NDArray[np.uint8], classes: NDArray[np.uint8]) -> Example:
+    """Return an (H, W, 3) image of which the (H, W) classes are known, and no instances."""
+    return Example(image, segmentation_from_map(
+        class_map=classes, instance_map=np.zeros(classes.shape, np.int32), class_ids=(),
+        scores=()))
 
 
 def street_examples(seeds: Iterable[int], *, frames: int = 4) -> Iterator[Example]:

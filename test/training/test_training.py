@@ -345,7 +345,7 @@ def test_a_class_that_is_seen_too_often_is_shifted_down_as_far_as_that_helps():
 
 @pytest.mark.parametrize(('weights', 'reports'), [
     (PACKAGE_WEIGHTS, ['street_tiny']),
-    (TRAIN_WEIGHTS, ['street_tiny_train', 'street_tiny_ablation'])])
+    (TRAIN_WEIGHTS, ['street_tiny_train', 'street_tiny_ablation', 'street_tiny_shifted'])])
 def test_the_reports_are_of_the_weights_in_the_repository(weights, reports):
     sha256 = load('', ModelOptions(weights=str(ROOT / weights))).sha256
     for name in reports:
