@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Draws a strip of a sequence, each object in its id's colour with the id on it.
 
-Without images, of the synthetic street: docs/tracking.jpg. Pictures of others' recordings belong
-into output/, which git ignores.
+Without images, of the synthetic street: docs/tracking.jpg. What others recorded goes into output/,
+which git ignores.
 """
 
 from __future__ import annotations
@@ -43,8 +43,10 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument('--columns', type=int, default=3)
     parser.add_argument('--width', type=int, default=480, help='of a picture; 0 as it is')
     parser.add_argument('--model', default='street_tiny')
-    parser.add_argument('--out', type=Path, default=ROOT / 'docs' / 'tracking.jpg')
+    parser.add_argument('--out', type=Path, help='by default docs/tracking.jpg, with --images '
+                        'output/tracking.jpg')
     arguments = parser.parse_args(words)
+    out = arguments.out or ROOT / ('output' if arguments.images else 'docs') / 'tracking.jpg'
     stop = arguments.first + arguments.every * (arguments.pictures - 1) + 1
     images = recorded(arguments.images) if arguments.images else street(
         arguments.seed, rate_hz=arguments.rate_hz)
@@ -54,10 +56,10 @@ def main(words: Sequence[str] | None = None) -> None:
               if index >= arguments.first and (index - arguments.first) % arguments.every == 0]
     if not chosen:
         raise SystemExit(f'the recording ends before frame {arguments.first}')
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(arguments.out), sheet(chosen, columns=arguments.columns)[..., ::-1],
+    out.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(out), sheet(chosen, columns=arguments.columns)[..., ::-1],
                 (cv2.IMWRITE_JPEG_QUALITY, 82))
-    print(f'written to {arguments.out}')
+    print(f'written to {out}')
 
 
 def recorded(path: Path) -> Iterator[NDArray[np.uint8]]:

@@ -51,6 +51,14 @@ def test_a_picture_every_n_frames_in_rows(strip, images):
     assert (picture[48 + strip.GAP:, 64 + strip.GAP:] == strip.PAPER).all()
 
 
+def test_pictures_of_recordings_go_where_git_ignores_them(strip, images, tmp_path, monkeypatch):
+    monkeypatch.setattr(strip, 'ROOT', tmp_path)
+    strip.main(['--images', str(images), '--model', 'checkerboard', '--pictures', '1'])
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob('*.jpg')] == [
+        'output/tracking.jpg']
+    assert 'output/' in (ROOT / '.gitignore').read_text().split()
+
+
 def test_the_ball_keeps_its_colour_when_the_box_before_it_is_gone(strip, images):
     picture = draw(strip, images, '--every', '4', '--pictures', '2', '--columns', '2')
     first, later = picture[:, :64], picture[:, 64 + strip.GAP:]
