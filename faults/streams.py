@@ -182,6 +182,8 @@ def stopped_reader(bench: Bench, count: int) -> Result:
     try:
         for number in bench.steps(count, 'L2'):
             tally.add(good(robot, picture, what=f'frame {number} beside a stopped reader'))
+            if tally.problems:
+                break  # the next ones would be missed for PATIENCE_S each, too
     finally:
         os.kill(reader.popen.pid, signal.SIGCONT)
     robot.diagnostics.clear()

@@ -174,8 +174,9 @@ class MaskTracker:
     (DeepSORT, Wojke et al. 2017), less between unlike classes and colours: the logarithm of the
     odds that both are one object, so that the largest sum is what is most likely. Sure instances
     are matched before unsure ones (ByteTrack, Zhang et al. 2022), and before them those that a
-    streaming model names by a query slot, as far as their masks confirm it. Every instance gets
-    an id at once.
+    streaming model names by a query slot, as far as their masks confirm it. What would be new
+    where a track is missed takes that track up, if its colours allow it. Every instance gets an
+    id at once.
     """
 
     def __init__(self, config: TrackingConfig, label_set: LabelSet, *,
