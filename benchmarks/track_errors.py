@@ -13,10 +13,8 @@ from tqdm import tqdm
 
 from benchmarks.track_odds import RATES, SEEDS
 from benchmarks.track_scenes import LABEL_SET, street_runs
-from benchmarks.tracking import Deployed, Ours, Shown, SOURCES, true_map
+from benchmarks.tracking import Ours, Shown, SOURCES, view_of
 from seg_ros.core.config import TrackingConfig
-from seg_ros.models import load_model
-from seg_ros.models.contract import ModelOptions
 
 UNKNOWN, FREE, TAKEN = 'not known by a name', 'its own was free', 'its own was taken'
 NEW, OLD = 'a new name', 'one that it had before'
@@ -96,8 +94,7 @@ def main() -> None:
     parser.add_argument('--list', action='store_true', help='print each, too')
     arguments = parser.parse_args()
     config = TrackingConfig(enabled=True)
-    see = true_map if arguments.source == SOURCES[0] \
-        else Deployed(load_model('street_tiny', ModelOptions()))
+    see = view_of(arguments.source)
     found: list[WrongName] = []
     for rate in tqdm(RATES, desc=arguments.source, unit='rate'):
         for run in street_runs(arguments.seeds, rate_hz=rate):

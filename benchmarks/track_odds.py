@@ -15,13 +15,11 @@ from scipy.special import log_expit
 from tqdm import tqdm
 
 from benchmarks.track_scenes import LABEL_SET, street_runs
-from benchmarks.tracking import Deployed, Shown, true_map
+from benchmarks.tracking import Shown, SOURCES, view_of
 from seg_ros.core.appearance import difference, WEIGHTS
 from seg_ros.core.config import TrackingConfig
 from seg_ros.core.sighting import Sighting
 from seg_ros.core.tracking import MaskTracker, Odds
-from seg_ros.models import load_model
-from seg_ros.models.contract import ModelOptions
 
 SEEDS = (10003, 30000, 30001, 30002, 41004, 42001, 42005)  # the tracker was tuned on them
 RATES = (30.0, 15.0, 10.0, 5.0)
@@ -189,10 +187,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--seeds', type=int, nargs='+', default=SEEDS, help='of streets')
     arguments = parser.parse_args()
-    deployed = Deployed(load_model('street_tiny', ModelOptions()))
     used = np.array(astuple(USED))
     columns, colours = {'used': used}, {'used': np.array(WEIGHTS)}
-    for title, see in (('true maps', true_map), ('street_tiny', deployed)):
+    for title in SOURCES:
+        see = view_of(title)
         runs = ([Shown.of(moment, see(moment)) for moment in run]
                 for rate in tqdm(RATES, desc=title, unit='rate')
                 for run in street_runs(arguments.seeds, rate_hz=rate))

@@ -186,6 +186,13 @@ class Deployed:
         return self._model.predict([self._images.pop(key)])[0]
 
 
+def view_of(source: str) -> Callable[[Moment], Segmentation]:
+    """Return what gives the segmentation of a moment, by one of SOURCES."""
+    if source == SOURCES[0]:
+        return true_map
+    return Deployed(load_model('street_tiny', ModelOptions()))
+
+
 def compare(scenes: Iterable[tuple[str, Callable[[], list[list[Moment]]]]],
             see: Callable[[Moment], Segmentation], *, config: TrackingConfig, title: str
             ) -> dict[str, Any]:
@@ -244,8 +251,7 @@ def _measured(arguments: argparse.Namespace, config: TrackingConfig) -> dict[str
         report['true maps'] = compare((streets | scripted_scenes()).items(), true_map,
                                       config=config, title='true maps')
     if arguments.only != 'true maps':
-        deployed = Deployed(load_model('street_tiny', ModelOptions()))
-        report['street_tiny'] = compare(streets.items(), deployed, config=config,
+        report['street_tiny'] = compare(streets.items(), view_of('street_tiny'), config=config,
                                         title='street_tiny')
     return report
 

@@ -188,9 +188,9 @@ def warp(view: View, rng: np.random.Generator, *, size: tuple[int, int],
 def warped(view: View, matrix: NDArray[np.float64], *, size: tuple[int, int]) -> View:
     """Return what (2, 3) affine `matrix` makes of a view, (width, height); void beyond it."""
     labels = np.dstack((view.classes, view.instances))
-    labels = _warped(labels, matrix, size, flags=cv2.INTER_NEAREST, border=(VOID, UNCOUNTED))
+    labels = _transformed(labels, matrix, size, flags=cv2.INTER_NEAREST, border=(VOID, UNCOUNTED))
     return View(
-        image=_warped(view.image, matrix, size, flags=cv2.INTER_LINEAR, border=STREET.mean),
+        image=_transformed(view.image, matrix, size, flags=cv2.INTER_LINEAR, border=STREET.mean),
         classes=labels[..., 0], instances=labels[..., 1])
 
 
@@ -203,7 +203,7 @@ def _crop_start(rng: np.random.Generator, *, frame: int, scale: float, crop: int
     return rng.uniform(low, high)
 
 
-def _warped(image: NDArray[Any], matrix: NDArray[np.float64], size: tuple[int, int], *,
+def _transformed(image: NDArray[Any], matrix: NDArray[np.float64], size: tuple[int, int], *,
             flags: int, border: Sequence[float]) -> NDArray[np.uint8]:
     """Return what (2, 3) affine `matrix` makes of an (H, W, C) image."""
     return np.asarray(cv2.warpAffine(image, matrix, size, flags=flags, borderValue=border),

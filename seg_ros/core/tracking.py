@@ -257,9 +257,8 @@ class MaskTracker:
         New objects are rare where known ones are missed, even if those seem impossible: most
         often one of the two is a small part. Colours must be known and not speak against it.
         """
-        role = self._affinity[np.ix_(tracks.class_ids, sighting.instances.class_ids)]
-        rest = (role >= _SAME_ROLE) & (_box_iou(
-            tracks.motion.position, sighting.measured[None]) > 0)
+        rest = self._affinity_of(tracks, sighting) >= _SAME_ROLE
+        rest &= _box_iou(tracks.motion.position, sighting.measured[None]) > 0
         rest &= known_looks(tracks.looks)[:, None] & sighting.coloured & (track_of < 0)
         rest[track_of[track_of >= 0]] = False
         unlike = _unlikeness(tracks, sighting, pairs=rest)
@@ -286,7 +285,7 @@ class MaskTracker:
                     ) -> Floats:
         """Return (T, N) logarithms of odds, 0 where track and instance cannot be one object."""
         lost = tracks.seen_ns < self._stamp  # not in the last frame
-        affinity = self._affinity[np.ix_(tracks.class_ids, sighting.instances.class_ids)]
+        affinity = self._affinity_of(tracks, sighting)
         fit = _fit(tracks, sighting, lost=lost, weights=weights)
         possible = (affinity * fit.overlap >= self._config.iou_threshold) \
             | (fit.near & (affinity >= _SAME_ROLE))
@@ -295,6 +294,10 @@ class MaskTracker:
         odds = fit.odds + weights.unlike * np.minimum(unlike, _MOST_UNLIKE) \
             + weights.other_class * (1 - affinity) + weights.lost * lost[:, None]
         return np.where(possible, odds, 0)
+
+    def _affinity_of(self, tracks: _Tracks, sighting: Sighting) -> Floats:
+        """Return (T, N) factors of similarity between the classes of tracks and instances."""
+        return self._affinity[np.ix_(tracks.class_ids, sighting.instances.class_ids)]
 
     def _advance(self, tracks: _Tracks, sighting: Sighting, track_of: Rows, *,
                  seconds: float) -> tuple[_Tracks, _Tracks]:

@@ -314,7 +314,8 @@ def test_the_command_line_names_the_splits_or_none(words, splits):
 
 def test_a_split_that_is_not_there_is_refused_with_its_folder(camvid, monkeypatch):
     monkeypatch.setenv('CAMVID_DIR', str(camvid / 'elsewhere'))
-    with pytest.raises(FileNotFoundError, match=r'no CamVid frames of val in .*elsewhere/val: '):
+    with pytest.raises(FileNotFoundError,
+                       match=r'no CamVid frames of val in .*elsewhere/val: set CAMVID_DIR$'):
         read_camvid('val')
 
 
