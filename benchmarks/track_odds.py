@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from benchmarks.track_scenes import LABEL_SET, street_runs
 from benchmarks.tracking import Shown, SOURCES, view_of
-from seg_ros.core.appearance import difference, WEIGHTS
+from seg_ros.core.appearance import difference, WEIGHT
 from seg_ros.core.config import TrackingConfig
 from seg_ros.core.sighting import Sighting
 from seg_ros.core.tracking import MaskTracker, Odds
@@ -25,7 +25,6 @@ SEEDS = (10003, 30000, 30001, 30002, 41004, 42001, 42005)  # the tracker was tun
 RATES = (30.0, 15.0, 10.0, 5.0)
 USED = Odds()
 NAMES = tuple(field.name for field in fields(USED))
-LOOKS = ('brightness', 'pattern', 'chromaticity')  # the columns of `difference`
 
 Floats = NDArray[np.float64]
 
@@ -83,7 +82,7 @@ def fitted(choices: Choices) -> Floats:
 class Pairs:
     """Looks of tracks and instances of one class that may be one object, and whether they are."""
 
-    difference: Floats  # (P, 3) as `difference` gives it
+    difference: Floats  # (P,) as `difference` gives it
     same: NDArray[np.bool_]  # (P,)
 
     @staticmethod
@@ -93,18 +92,19 @@ class Pairs:
                      np.concatenate([pairs.same for pairs in seen]))
 
     def loss(self, weights: Floats) -> float:
-        """Return the mean negative log-likelihood, of both kinds alike, under -w . d + bias (4,).
+        """Return the mean negative log-likelihood, of both kinds alike, under bias - w d.
 
-        The last weight is the bias: where looks tell nothing.
+        The weights are (2,), w and the bias.
         """
-        odds = weights[-1] - self.difference @ weights[:-1]
+        weight, bias = weights
+        odds = bias - weight * self.difference
         of_same, of_others = log_expit(odds[self.same]), log_expit(-odds[~self.same])
         return -float(of_same.mean() + of_others.mean()) / 2
 
 
 def fitted_looks(pairs: Pairs) -> Floats:
-    """Return the (4,) weights of what differs, and the bias, by logistic regression."""
-    scale = np.append(pairs.difference.std(axis=0), 1.0)
+    """Return the (2,) weight of what differs, and the bias, by logistic regression."""
+    scale = np.array((pairs.difference.std(), 1.0))
     found = minimize(lambda scaled: pairs.loss(scaled / scale), np.zeros(len(scale)))
     return np.asarray(found.x) / scale
 
@@ -157,9 +157,8 @@ class Taught(MaskTracker):
         alike = tracks.class_ids[:, None] == sighting.instances.class_ids
         rows, columns = np.nonzero(
             possible & alike & (self._objects > 0) & self._counts_now)
-        looks = sighting.looks_as_parts(columns, position=tracks.motion.position[rows],
-                                        sizes=tracks.sizes[rows])
-        self.looks.append(Pairs(difference(tracks.looks[rows], looks), right[columns] == rows))
+        differ = difference(tracks.looks, sighting.looks)[rows, columns]
+        self.looks.append(Pairs(differ, right[columns] == rows))
 
     def _note(self, evidence: Floats, possible: NDArray[np.bool_], right: NDArray[np.int64]
               ) -> None:
@@ -188,22 +187,22 @@ def main() -> None:
     parser.add_argument('--seeds', type=int, nargs='+', default=SEEDS, help='of streets')
     arguments = parser.parse_args()
     used = np.array(astuple(USED))
-    columns, colours = {'used': used}, {'used': np.array(WEIGHTS)}
+    columns, looks_weigh = {'used': used}, {'used': WEIGHT}
     for title in SOURCES:
         see = view_of(title)
         runs = ([Shown.of(moment, see(moment)) for moment in run]
                 for rate in tqdm(RATES, desc=title, unit='rate')
                 for run in street_runs(arguments.seeds, rate_hz=rate))
         choices, looks, impossible = taught(runs)
-        columns[title], colours[title] = fitted(choices), fitted_looks(looks)[:-1]
+        columns[title], looks_weigh[title] = fitted(choices), fitted_looks(looks)[0]
         print(f'{title}: {len(choices.first)} choices; a wrong answer is likelier in '
               f'{choices.wrong(used)} with the weights used, {choices.wrong(columns[title])} with '
               f'those fitted; impossible {impossible}; {len(looks.same)} pairs of looks, '
               f'{int(looks.same.sum())} of one object')
     print(f'{"":<12}' + ''.join(f'{title:>14}' for title in columns))
-    for names, table in ((NAMES, columns), (LOOKS, colours)):
-        for row, name in enumerate(names):
-            print(f'{name:<12}' + ''.join(f'{values[row]:>14.2f}' for values in table.values()))
+    for row, name in enumerate(NAMES):
+        print(f'{name:<12}' + ''.join(f'{values[row]:>14.2f}' for values in columns.values()))
+    print(f'{"looks":<12}' + ''.join(f'{weight:>14.1f}' for weight in looks_weigh.values()))
 
 
 if __name__ == '__main__':

@@ -1,103 +1,88 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What instances look like: the mean colour of each fifth of them, from top to bottom."""
+"""What instances look like: which colours they have, and how much of each."""
 from __future__ import annotations
+
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_ros.core.lattice import Lattice, ROWS
+from seg_ros.core.lattice import Lattice
 
 Floats = NDArray[np.float64]
 
-BANDS = 5
-WEIGHTS = 0.1, 0.1, 150.0
-"""Powers of e by which two looks are less likely one object's, for each grey level of brightness
-and of its pattern and each 1 of chromaticity, as `difference` has them: those of a logistic
-regression on streets (benchmarks.track_odds), rounded."""
+HUES, GREYS = 6, 8  # cells along each of two axes of hue, and along brightness
+CELLS = HUES * HUES * GREYS
+WEIGHT, USUAL = 20.0, 3.5
+"""Powers of e by which two looks are less likely one object's, for all that `difference` can be,
+and how many of them say nothing: light, pose and outline change. Those of a logistic regression
+on streets (benchmarks.track_odds), rounded."""
 
-_USUAL = 2.0  # powers of e that say nothing: light, pose and outline change
+_SHAPE = np.array((HUES, HUES, GREYS))
+_STRIDES = np.array((HUES * GREYS, GREYS, 1))
+_SATURATED = 0.12  # chromaticity, of the outermost cells: what has more colour belongs there, too
 _DARK = 30.0  # grey levels of R + G + B: what is much darker has no hue
 
 
-def unknown_looks(count: int) -> Floats:
-    """Return (count, BANDS, 3) looks of which nothing is known."""
-    return np.full((count, BANDS, 3), np.nan)
-
-
 def known_looks(looks: Floats) -> NDArray[np.bool_]:
-    """Return (N,) of which looks (N, BANDS, 3) something is known."""
-    known: NDArray[np.bool_] = np.isfinite(looks).sum(axis=(1, 2)) > 0
+    """Return (N,) of which looks (N, CELLS) something is known."""
+    known: NDArray[np.bool_] = looks.any(axis=1)
     return known
 
 
-def row_colours(lattice: Lattice, image: NDArray[np.uint8]) -> Floats:
-    """Return (N, ROWS, 4): RGB of the instances' pixels, summed, and their number, by row.
+def looks_of(lattice: Lattice, image: NDArray[np.uint8]) -> Floats:
+    """Return (N, CELLS) how much of each instance has which colours, all 0 where nothing is seen.
 
-    The image is (H, W, 3) uint8 RGB.
+    The image is (H, W, 3) uint8 RGB. A colour counts for the eight cells around it, the more the
+    nearer it is, so that no small change of light moves much (Swain and Ballard 1991, "Color
+    indexing").
     """
-    colours = np.ones((*lattice.own.shape, 4), np.float32)
-    colours[..., :3] = image.reshape(-1, 3).take(lattice.pixels, axis=0)
-    return np.einsum('nrck,nrc->nrk', colours, lattice.own.astype(np.float32))
+    owner = lattice.own.nonzero()[0]
+    places = _places(image.reshape(-1, 3)[lattice.pixels[lattice.own]])
+    low = np.minimum(places.astype(np.intp), _SHAPE - 2)
+    shares = np.stack((1 - (places - low), places - low))
+    corners = np.array(tuple(product((0, 1), repeat=3)))
+    cells = (owner * CELLS + low @ _STRIDES) + (corners @ _STRIDES)[:, None]
+    weights = shares[corners, :, np.arange(3)].prod(axis=1)
+    count = len(lattice.own)
+    looks = np.bincount(cells.ravel(), weights.ravel(), minlength=count * CELLS)
+    pixels = np.bincount(owner, minlength=count)
+    return looks.reshape(count, CELLS) / np.maximum(pixels, 1)[:, None]
 
 
-def looks_in(rows: Floats, bands: NDArray[np.intp]) -> Floats:
-    """Return (N, BANDS, 3) mean RGB of row colours (N, ROWS, 4) by the band of a row.
+def _places(colours: NDArray[np.uint8]) -> Floats:
+    """Return (P, 3) where RGB colours (P, 3) lie among the cells: on two axes of hue, brightness.
 
-    The bands are (N, ROWS), or (ROWS,) for all. NaN where a band has no pixel.
+    Hue is by how much the shares of R, G and B are not those of grey (Gevers and Smeulders 1999,
+    "Color-based object recognition"), which light changes least.
     """
-    chosen = bands[..., None, :] == np.arange(BANDS)[:, None]
-    total = chosen.astype(rows.dtype) @ rows
-    count = total[..., 3:]
-    return np.divide(total[..., :3], count, out=np.full((*count.shape[:2], 3), np.nan),
-                     where=count > 0)
-
-
-def bands_of(boxes: Floats, *, within: Floats) -> NDArray[np.intp]:
-    """Return (N, ROWS) in which band of `within` the lattice's rows of boxes lie.
-
-    Both are (N, 4) centre and size; what lies beyond belongs to the outer bands.
-    """
-    share = (np.arange(ROWS) + 0.5) / ROWS - 0.5
-    places = boxes[:, 1, None] + share * boxes[:, 3, None] - within[:, 1, None]
-    return np.clip(BANDS * (places / within[:, 3, None] + 0.5), 0, BANDS - 1).astype(np.intp)
+    rgb = colours.astype(np.float64)
+    grey = rgb.mean(axis=1, keepdims=True)
+    red, green, blue = ((rgb - grey) / (3 * grey + _DARK)).T
+    hue = np.stack((red - green, np.sqrt(3) * blue), axis=1) / np.sqrt(2)
+    from_0_to_1 = np.clip(hue / (2 * _SATURATED) + 0.5, 0, 1), np.sqrt(grey / 255)
+    return np.concatenate(from_0_to_1, axis=1) * (_SHAPE - 1)
 
 
 def unlikeness(tracks: Floats, instances: Floats) -> Floats:
-    """Return (P,) powers of e by which pairs of looks (P, BANDS, 3) are less likely one object's.
+    """Return (T, N) powers of e by which looks (T, CELLS) and (N, CELLS) are less likely of one.
 
     0 where they are as alike as one object usually is, and where nothing is known.
     """
-    return np.maximum(difference(tracks, instances) @ WEIGHTS - _USUAL, 0)
+    return np.maximum(WEIGHT * difference(tracks, instances) - USUAL, 0)
 
 
 def difference(tracks: Floats, instances: Floats) -> Floats:
-    """Return (P, 3) how pairs of looks (P, BANDS, 3) differ, 0 where nothing is known.
+    """Return (T, N) how looks (T, CELLS) and (N, CELLS) differ: 0, or nothing known, to 1.
 
-    Light and shadow change brightness more than hue, so they stand apart. The columns: brightness
-    of the mean colour; by how much more the bands differ in it, root of the mean square, both in
-    grey levels; chromaticity of the mean colour, root of the mean square.
+    The distance of Comaniciu, Ramesh and Meer 2003, "Kernel-based object tracking".
     """
-    known: NDArray[np.bool_] = np.isfinite((tracks - instances).sum(axis=-1))
-    count = np.maximum(known.sum(axis=-1), 1)
-    tracks, instances = (np.where(known[..., None], looks, 0) for looks in (tracks, instances))
-    of_tracks, of_instances = (looks.sum(axis=1) / count[:, None] for looks in (tracks, instances))
-    brighter = (of_tracks - of_instances).mean(axis=-1)
-    squares = ((tracks - instances).mean(axis=-1) ** 2).sum(axis=-1) / count
-    pattern = np.sqrt(np.maximum(squares - brighter ** 2, 0))
-    hue = np.sqrt(((_chromaticity(of_tracks) - _chromaticity(of_instances)) ** 2).mean(axis=-1))
-    return np.stack((np.abs(brighter), pattern, hue), axis=-1)
-
-
-def _chromaticity(colours: Floats) -> Floats:
-    """Return (P, 3) by how much the shares of R, G and B in colours (P, 3) are not those of grey.
-
-    Gevers and Smeulders 1999, "Color-based object recognition"; 0 for what is dark.
-    """
-    grey = colours.mean(axis=-1, keepdims=True)
-    return (colours - grey) / (3 * grey + _DARK)
+    shared = np.sqrt(tracks) @ np.sqrt(instances).T
+    known = known_looks(tracks)[:, None] & known_looks(instances)
+    return np.sqrt(np.maximum(1 - shared, 0) * known)
 
 
 def blended(old: Floats, new: Floats, *, share: float) -> Floats:
-    """Return looks of which a share is new; what one does not know comes from the other."""
-    mixed = (1 - share) * old + share * new
-    return np.where(np.isnan(old), new, np.where(np.isnan(new), old, mixed))
+    """Return looks (N, CELLS) of which a share is new; where one is not known, the other."""
+    shares = known_looks(new) * np.where(known_looks(old), share, 1.0)
+    return old + shares[:, None] * (new - old)

@@ -8,8 +8,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_ros.core.appearance import BANDS, bands_of, looks_in, row_colours
-from seg_ros.core.lattice import Lattice, ROWS
+from seg_ros.core.appearance import CELLS, looks_of
+from seg_ros.core.lattice import Lattice
 from seg_ros.core.motion import centres_and_sizes, Floats
 from seg_ros.core.types import Instances, Segmentation
 
@@ -57,7 +57,7 @@ class Sighting:
     cut: Bools  # (N, 4) sides (left, top, right, bottom) at the image's border
     hidden: Bools  # (N, 4) the same, and sides that a nearer object hides
     reach: Floats  # (N, 4) how far the instance may go on at each side, pixels
-    colours: Floats  # (N, ROWS, 4) as `row_colours` gives them, none without an image
+    looks: Floats  # (N, CELLS) as `looks_of` gives them, none without an image
 
     @staticmethod
     def of(segmentation: Segmentation, image: NDArray[np.uint8] | None) -> Sighting:
@@ -74,39 +74,8 @@ class Sighting:
             areas=np.bincount(grid.ravel(), minlength=len(instances) + 1)[1:],
             cut=cut, hidden=cut | lattice.hidden,
             reach=np.where(cut, (-np.inf, -np.inf, np.inf, np.inf), lattice.reach),
-            colours=np.zeros((len(instances), ROWS, 4)) if image is None
-            else row_colours(lattice, image))
-
-    @property
-    def coloured(self) -> Bools:
-        """Return (N,) whether the colours of the instances are known."""
-        coloured: Bools = self.colours[..., 3].sum(axis=1) > 0
-        return coloured
-
-    def _own_looks(self) -> Floats:
-        """Return (N, BANDS, 3) looks of the instances by bands of what is seen of them."""
-        return looks_in(self.colours, np.arange(ROWS) * BANDS // ROWS)
-
-    def looks(self, rows: Rows, *, within: Floats) -> Floats:
-        """Return (n, BANDS, 3) looks of instances, by bands of boxes (n, 4), centre and size."""
-        return looks_in(self.colours[rows], bands_of(self.measured[rows], within=within))
-
-    def looks_as_parts(self, rows: Rows, *, position: Floats, sizes: Floats) -> Floats:
-        """Return (n, BANDS, 3) looks of instances, each compared with what it may be a part of.
-
-        That should be at position (n, 4), centre and size, and had sizes (n, 2) when it was seen
-        last: what is hidden above or below shows those of its bands in which it lies.
-        """
-        looks = self._own_looks()[rows]
-        part = np.flatnonzero((self.hidden[:, 1] | self.hidden[:, 3])[rows])
-        if not len(part):
-            return looks
-        rows, hidden = rows[part], self.hidden[rows[part]]
-        whole = completed(self.measured[rows], cut=hidden, sizes=sizes[part])
-        # hidden above and below: only where it should be says what is seen
-        floating = (hidden[:, 1] & hidden[:, 3])[:, None]
-        looks[part] = self.looks(rows, within=np.where(floating, position[part], whole))
-        return looks
+            looks=np.zeros((len(instances), CELLS)) if image is None
+            else looks_of(lattice, image))
 
     def samples(self, boxes: Floats) -> Samples:
         """Return the grid's pixels relative to boxes (N, 4); the owner is the instance's row."""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from seg_ros.core.appearance import blended, known_looks, unknown_looks, unlikeness
+from seg_ros.core.appearance import blended, CELLS, known_looks, unlikeness
 from seg_ros.core.config import TrackingConfig
 from seg_ros.core.labels import LabelSet
 from seg_ros.core.motion import Floats, Motion
@@ -28,9 +28,7 @@ _SAME_ROLE, _OTHER_ROLE = 0.9, 0.2  # overlap counts less between other classes
 _MAX_SURPRISE = 9.49  # chi-square of four axes, 95 % (DeepSORT)
 _MAX_AREA_RATIO = 5.0  # of boxes: what was hidden behind a large object is not that object
 _ROOM = 0.15  # of a box's size, by which it may look out behind what hides it
-_MOST_UNLIKE = 6.0  # powers of e: colours count for no more
-_TOO_UNLIKE = 7.0  # and a lost track does not come back in such other colours
-_OTHER_COLOURS = 12.0  # of what would be new where a track is missed, however odd it seems
+_OTHER_COLOURS = 12.0  # powers of e: unlike colours of what is not there from frame to frame
 _UNSURE = 12.0  # how trust in overlap falls with the variance of the place, in squares of a width
 _LOOKS_S = 0.5  # colours of a track follow with this time constant
 _VOTES_S = 1.0  # votes for a track's class fade with this time constant
@@ -142,7 +140,7 @@ class _Tracks:
         return _Tracks(ids=np.zeros(0, np.int64), seen_ns=np.zeros(0, np.int64),
                        class_ids=np.zeros(0, np.uint8), votes=np.zeros((0, 256), np.float32),
                        slots=np.zeros(0, np.int64), motion=Motion.start(np.zeros((0, 4))),
-                       sizes=np.zeros((0, 2)), looks=unknown_looks(0), samples=Samples.none(),
+                       sizes=np.zeros((0, 2)), looks=np.zeros((0, CELLS)), samples=Samples.none(),
                        split_s=np.zeros(0))
 
     def take(self, rows: Rows) -> _Tracks:
@@ -259,9 +257,9 @@ class MaskTracker:
         """
         rest = self._affinity_of(tracks, sighting) >= _SAME_ROLE
         rest &= _box_iou(tracks.motion.position, sighting.measured[None]) > 0
-        rest &= known_looks(tracks.looks)[:, None] & sighting.coloured & (track_of < 0)
+        rest &= known_looks(tracks.looks)[:, None] & known_looks(sighting.looks) & (track_of < 0)
         rest[track_of[track_of >= 0]] = False
-        unlike = _unlikeness(tracks, sighting, pairs=rest)
+        unlike = unlikeness(tracks.looks, sighting.looks)
         return np.where(rest, _OTHER_COLOURS - unlike, 0)
 
     def _split(self, tracks: _Tracks, sighting: Sighting, track_of: Rows, *, seconds: float
@@ -289,10 +287,10 @@ class MaskTracker:
         fit = _fit(tracks, sighting, lost=lost, weights=weights)
         possible = (affinity * fit.overlap >= self._config.iou_threshold) \
             | (fit.near & (affinity >= _SAME_ROLE))
-        unlike = _unlikeness(tracks, sighting, pairs=possible)
-        possible &= (unlike < _TOO_UNLIKE) | ~lost[:, None]
-        odds = fit.odds + weights.unlike * np.minimum(unlike, _MOST_UNLIKE) \
-            + weights.other_class * (1 - affinity) + weights.lost * lost[:, None]
+        unlike = unlikeness(tracks.looks, sighting.looks)
+        possible &= (unlike < _OTHER_COLOURS) | ~lost[:, None]
+        odds = fit.odds + weights.unlike * unlike + weights.other_class * (1 - affinity) \
+            + weights.lost * lost[:, None]
         return np.where(possible, odds, 0)
 
     def _affinity_of(self, tracks: _Tracks, sighting: Sighting) -> Floats:
@@ -307,7 +305,7 @@ class MaskTracker:
         old = replace(tracks, samples=Samples.none()).take(track_of[known])
         motion = old.motion.update(sighting.measured[known], hidden=sighting.hidden[known],
                                    seconds=seconds)
-        looks = blended(old.looks, sighting.looks(known, within=motion.position),
+        looks = blended(old.looks, sighting.looks[known],
                         share=1 - math.exp(-seconds / _LOOKS_S))
         seen = replace(old, motion=motion, looks=looks, sizes=motion.position[:, 2:])
         if len(new):
@@ -332,7 +330,7 @@ class MaskTracker:
             votes=np.zeros((len(rows), 256), np.float32),
             slots=_slots(sighting.instances)[rows],
             motion=Motion.start(sighting.measured[rows]), sizes=sighting.measured[rows, 2:],
-            looks=sighting.looks(rows, within=sighting.measured[rows]))
+            looks=sighting.looks[rows])
 
 
 def _slots(instances: Instances) -> NDArray[np.int64]:
@@ -371,15 +369,6 @@ def _voted(tracks: _Tracks, instances: Instances, *, seconds: float) -> _Tracks:
     better = votes[rows, best] > _STICKY * votes[rows, tracks.class_ids]
     class_ids = np.where(better, best, tracks.class_ids).astype(np.uint8)
     return replace(tracks, votes=votes, class_ids=class_ids)
-
-
-def _unlikeness(tracks: _Tracks, sighting: Sighting, *, pairs: Bools) -> Floats:
-    """Return (T, N) powers of e by which the looks of the pairs are unlike, 0 for other ones."""
-    unlike = np.zeros(pairs.shape)
-    rows, columns = np.nonzero(pairs)
-    unlike[rows, columns] = unlikeness(tracks.looks[rows], sighting.looks_as_parts(
-        columns, position=tracks.motion.position[rows], sizes=tracks.sizes[rows]))
-    return unlike
 
 
 @dataclass(frozen=True, eq=False)
