@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Looks are soft histograms of colours: parts and other poses of one object have most in common."""
+"""Looks are soft histograms of colours: a part, or another pose, has most of them in common."""
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 import numpy as np
-import pytest
 
 from seg_ros.core.appearance import (
     blended,
