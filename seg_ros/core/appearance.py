@@ -26,7 +26,7 @@ _DARK = 30.0  # grey levels of R + G + B: what is much darker has no hue
 
 def known_looks(looks: Floats) -> NDArray[np.bool_]:
     """Return (N,) of which looks (N, CELLS) something is known."""
-    known: NDArray[np.bool_] = looks.any(axis=1)
+    known: NDArray[np.bool_] = np.any(looks, axis=1)
     return known
 
 
