@@ -15,12 +15,12 @@ import numpy as np
 from sensor_msgs.msg import Image
 from tqdm import tqdm
 
-from faults.robot import key_of, Launcher, OUTPUTS, Process, Robot
+from faults.robot import key_of, Launcher, OUTPUTS, PATIENCE_S, Process, Robot
 from seg_ros.models.checkerboard import class_of_colour
 from seg_ros.ros.domain import lent_domain
 
 SEMANTIC = {'semantic/image_raw': Image}
-PATIENCE_S = 120.0  # until an answer is called missing: the machine may be busy
+_IMPATIENT_S = 5.0  # where one is missing already: each more would cost as much again
 _SHOWN_PROBLEMS = 5
 
 
@@ -129,8 +129,9 @@ def good(robot: Robot, picture: np.ndarray[Any, Any], *, what: str = '') -> str:
 def judged(robot: Robot, message: Image, picture: np.ndarray[Any, Any], *, what: str = '') -> str:
     """Send an image of a picture and return what is wrong with its labels."""
     try:
-        answer = robot.ask(message, timeout_s=PATIENCE_S)
+        answer = robot.ask(message, timeout_s=robot.patience_s)
     except TimeoutError as error:
+        robot.patience_s = _IMPATIENT_S
         return f'{what}: {error}'
     labels = answer.pixels('semantic/image_raw')
     if not np.array_equal(labels, class_of_colour(picture)):

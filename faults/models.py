@@ -17,7 +17,8 @@ import numpy as np
 import onnx
 import torch
 
-from faults.line import answered, Bench, chatter, good, Line, noise, PATIENCE_S, Result, Tally
+from faults.line import answered, Bench, chatter, good, Line, noise, Result, Tally
+from faults.robot import PATIENCE_S
 from seg_ros.models.faulty import mark
 
 _SEED = 11

@@ -8,8 +8,8 @@ import numpy as np
 from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2DArray
 
-from faults.line import Bench, Line, noise, PATIENCE_S, Result, Tally
-from faults.robot import Robot
+from faults.line import Bench, Line, noise, Result, Tally
+from faults.robot import PATIENCE_S, Robot
 from seg_ros.core.config import Config, config_from, PARAMETERS, parse_size, value_of
 from seg_ros.core.panoptic import resize
 from seg_ros.models.pipeline import Pipeline

@@ -11,8 +11,8 @@ import time
 from lifecycle_msgs.msg import Transition
 import numpy as np
 
-from faults.line import answered, Bench, good, Line, noise, PATIENCE_S, Result, Tally
-from faults.robot import Process, Robot
+from faults.line import answered, Bench, good, Line, noise, Result, Tally
+from faults.robot import PATIENCE_S, Process, Robot
 from seg_ros.models.faulty import mark
 
 _SEED = 17

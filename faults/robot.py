@@ -30,6 +30,7 @@ from std_srvs.srv import Empty
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
 BIN = Path(sys.executable).parent
+PATIENCE_S = 120.0  # until an answer is called missing: the machine may be busy
 OUTPUTS = {
     'semantic/image_raw': Image,
     'instances': Detection2DArray,
@@ -158,6 +159,7 @@ class Robot:
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)
         self.outputs = dict(outputs)
+        self.patience_s = PATIENCE_S
         self.answers: defaultdict[tuple[int, int, str], Answer] = defaultdict(Answer)
         self.order: list[tuple[str, tuple[int, int, str]]] = []
         self.label_infos: list[LabelInfo] = []

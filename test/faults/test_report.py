@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from faults import __main__ as command
-from faults.line import Line, Result
+from faults.line import good, Line, Result
 
 MATRIX = ('V1 V2 V4 V5 P1 P2 H1 H2 H3 H4 M1 M2 T1 T2 Q1 L1 L2 C1 C2 K1 K2 K3 LC1 PA1 PA2 '
           'S1').split()
@@ -53,3 +54,20 @@ def test_a_line_that_ran_with_fewer_tries_is_run_with_more(monkeypatch, lines):
 
 def test_every_line_of_the_matrix_is_there():
     assert sorted(command.LINES) == sorted(MATRIX)
+
+
+def test_after_one_answer_is_missing_the_others_are_not_waited_for_as_long():
+    class Deaf:
+        patience_s, waited_s = 120.0, []
+
+        def image(self, picture):
+            return picture
+
+        def ask(self, message, *, timeout_s):
+            self.waited_s.append(timeout_s)
+            raise TimeoutError(f'not within {timeout_s} s')
+
+    robot = Deaf()
+    problems = [good(robot, np.zeros((2, 2, 3), np.uint8), what=f'frame {i}') for i in range(3)]
+    assert robot.waited_s == [120.0, 5.0, 5.0]
+    assert problems[1:] == ['frame 1: not within 5.0 s', 'frame 2: not within 5.0 s']
