@@ -15,8 +15,8 @@ HUES, GREYS = 6, 8  # cells along each of two axes of hue, and along brightness
 CELLS = HUES * HUES * GREYS
 WEIGHT, USUAL = 20.0, 3.5
 """Powers of e by which two looks are less likely one object's, for all that `difference` can be,
-and how many of them say nothing: light, pose and outline change. Those of a logistic regression
-on streets (benchmarks.track_odds), rounded."""
+and how many of them say nothing: light, pose and outline change. By the id switches on streets
+(docs/tracking.md); a logistic regression finds somewhat more (benchmarks.track_odds)."""
 
 _SHAPE = np.array((HUES, HUES, GREYS))
 _STRIDES = np.array((HUES * GREYS, GREYS, 1))
@@ -73,7 +73,7 @@ def unlikeness(tracks: Floats, instances: Floats) -> Floats:
 
 
 def difference(tracks: Floats, instances: Floats) -> Floats:
-    """Return (T, N) how looks (T, CELLS) and (N, CELLS) differ: 0, or nothing known, to 1.
+    """Return (T, N) how looks (T, CELLS) and (N, CELLS) differ, 0..1, 0 where nothing is known.
 
     The distance of Comaniciu, Ramesh and Meer 2003, "Kernel-based object tracking".
     """
