@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
-import os
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +13,15 @@ from numpy.typing import NDArray
 from scipy.stats import mannwhitneyu
 from tqdm import tqdm
 
+from benchmarks.camvid_stream import CAMVID
 from seg_ros.core.appearance import difference, looks_of
 from seg_ros.core.config import config_from
 from seg_ros.core.lattice import Lattice
+from seg_ros.core.tracking_metrics import instance_iou
 from seg_ros.core.types import Segmentation
-from seg_ros.models.contract import Moment
 from seg_ros.models.pipeline import Pipeline
 from seg_ros.sim.recording import open_recording
 
-ROOT = Path(__file__).resolve().parent.parent
-CAMVID = Path(os.environ.get('CAMVID_DIR', ROOT.parent / 'shared' / 'data' / 'camvid'))
 LAGS_S = (0.07, 0.2, 0.5, 1.0)
 LIGHT = 0.25  # standard deviation of the logarithm of the light that falls on a later frame
 SAME_IOU = 0.6  # from frame to frame, of what is surely one object
@@ -48,22 +46,12 @@ def named(frames: Iterable[Segmentation]) -> list[NDArray[np.int64]]:
     for frame in frames:
         mine = np.array([next(new) for _ in range(len(frame.instances))], np.int64)
         if before is not None:
-            rows, columns = np.nonzero(_ious(before, frame) > SAME_IOU)
+            rows, columns = np.nonzero(instance_iou(before, frame) > SAME_IOU)
             alike = before.instances.class_ids[rows] == frame.instances.class_ids[columns]
             mine[columns[alike]] = names[-1][rows[alike]]
         names.append(mine)
         before = frame
     return names
-
-
-def _ious(before: Segmentation, now: Segmentation) -> Floats:
-    """Return (M, N) IoU of the masks of two frames."""
-    shape = len(before.instances) + 1, len(now.instances) + 1
-    joint = before.instance_map.ravel() * shape[1] + now.instance_map.ravel()
-    shared = np.bincount(joint, minlength=shape[0] * shape[1]).reshape(shape)
-    union = shared.sum(axis=1, keepdims=True) + shared.sum(axis=0) - shared
-    ious: Floats = (shared / np.maximum(union, 1))[1:, 1:]
-    return ious
 
 
 def pairs(first: Seen, later: Seen, *, relit: bool) -> tuple[Floats, NDArray[np.bool_]]:
@@ -92,12 +80,10 @@ def told_apart(frames: Sequence[Seen], *, lag: int, relit: bool) -> tuple[float,
     return float(wins) / (ones * others), ones, others
 
 
-def look(images: Sequence[NDArray[np.uint8]], *, model: str, rate_hz: float) -> list[Seen]:
+def look(images: Sequence[NDArray[np.uint8]], *, model: str) -> list[Seen]:
     """Segment the images and return what is seen."""
     pipeline = Pipeline(config_from({'panoptic_model': model}))
-    moments = [Moment(stream='', stamp=round(1e9 * i / rate_hz)) for i in range(len(images))]
-    segmented = [pipeline.merge(pipeline.infer([image], [moment])[0])
-                 for image, moment in zip(tqdm(images, unit='frame'), moments, strict=True)]
+    segmented = [pipeline.segment(image) for image in tqdm(images, unit='frame')]
     light = np.exp(np.random.default_rng(0).normal(0, LIGHT, len(images)))
     return [_seen(*frame)
             for frame in zip(images, segmented, named(segmented), light, strict=True)]
@@ -121,10 +107,10 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument('--model', default='street_tiny')
     arguments = parser.parse_args(words)
     images = [picture.image for picture in open_recording(arguments.images)]
-    lags = sorted({max(1, round(seconds * arguments.rate_hz)) for seconds in LAGS_S})
     if len(images) < 2:
         raise SystemExit(f'{arguments.images} has {len(images)} frames, expected at least 2')
-    frames = look(images, model=arguments.model, rate_hz=arguments.rate_hz)
+    frames = look(images, model=arguments.model)
+    lags = sorted({max(1, round(seconds * arguments.rate_hz)) for seconds in LAGS_S})
     print(f'{"later by, s":>12}{"of one":>8}{"of two":>8}{"told apart":>12}{"in other light":>16}')
     for lag in (lag for lag in lags if lag < len(frames)):
         share, ones, others = told_apart(frames, lag=lag, relit=False)

@@ -204,7 +204,7 @@ def _crop_start(rng: np.random.Generator, *, frame: int, scale: float, crop: int
 
 
 def _transformed(image: NDArray[Any], matrix: NDArray[np.float64], size: tuple[int, int], *,
-            flags: int, border: Sequence[float]) -> NDArray[np.uint8]:
+                 flags: int, border: Sequence[float]) -> NDArray[np.uint8]:
     """Return what (2, 3) affine `matrix` makes of an (H, W, C) image."""
     return np.asarray(cv2.warpAffine(image, matrix, size, flags=flags, borderValue=border),
                       np.uint8)

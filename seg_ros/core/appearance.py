@@ -20,6 +20,7 @@ and how many of them say nothing: light, pose and outline change. By the id swit
 
 _SHAPE = np.array((HUES, HUES, GREYS))
 _STRIDES = np.array((HUES * GREYS, GREYS, 1))
+_CORNERS = np.array(tuple(product((0, 1), repeat=3)))  # of the cube of cells around a colour
 _SATURATED = 0.12  # chromaticity, of the outermost cells: what has more colour belongs there, too
 _DARK = 30.0  # grey levels of R + G + B: what is much darker has no hue
 
@@ -41,9 +42,8 @@ def looks_of(lattice: Lattice, image: NDArray[np.uint8]) -> Floats:
     places = _places(image.reshape(-1, 3)[lattice.pixels[lattice.own]])
     low = np.minimum(places.astype(np.intp), _SHAPE - 2)
     shares = np.stack((1 - (places - low), places - low))
-    corners = np.array(tuple(product((0, 1), repeat=3)))
-    cells = (owner * CELLS + low @ _STRIDES) + (corners @ _STRIDES)[:, None]
-    weights = shares[corners, :, np.arange(3)].prod(axis=1)
+    cells = owner * CELLS + low @ _STRIDES + (_CORNERS @ _STRIDES)[:, None]
+    weights = shares[_CORNERS, :, np.arange(3)].prod(axis=1)
     count = len(lattice.own)
     looks = np.bincount(cells.ravel(), weights.ravel(), minlength=count * CELLS)
     pixels = np.bincount(owner, minlength=count)
