@@ -316,6 +316,7 @@ class Batch:
     is_counted: torch.Tensor
     offsets: torch.Tensor
     weights: torch.Tensor
+    is_scarce: torch.Tensor  # (N,) bool: of a source with few frames
 
     def normalised_images(self) -> torch.Tensor:
         """Return the images as the network takes them."""
@@ -396,8 +397,8 @@ class Samples(Dataset[Batch]):
         """Make a batch."""
         rng = np.random.default_rng((self._seed, index))
         size = self._size_at(index)
-        views = [self._view(rng, place % len(self._sources), size)
-                 for place in range(self._batch_size)]
+        numbers = [place % len(self._sources) for place in range(self._batch_size)]
+        views = [self._view(rng, number, size) for number in numbers]
         targets = [make_targets(view) for view in views]
         # half of the resolution costs a quarter; which of the 2 x 2 pixels changes by batch
         row, column = rng.integers(0, 2, 2)
@@ -408,7 +409,8 @@ class Samples(Dataset[Batch]):
             centres=torch.from_numpy(np.stack([t.centres for t in targets])),
             is_counted=torch.from_numpy(np.stack([t.is_counted for t in targets])),
             offsets=torch.from_numpy(np.stack([t.offsets for t in targets])),
-            weights=torch.from_numpy(np.stack([t.weights for t in targets])))
+            weights=torch.from_numpy(np.stack([t.weights for t in targets])),
+            is_scarce=torch.tensor([self._sources[number].is_scarce for number in numbers]))
 
     def _view(self, rng: np.random.Generator, number: int, size: tuple[int, int]) -> View:
         """Return an augmented frame of a source."""

@@ -35,25 +35,28 @@ class Losses:
 
 
 def losses(features: Features, batch: Batch, *, overlap: float,
-           taught: Features | None = None) -> Losses:
-    """Compare the network's answer with the truth, and with what a teacher says."""
+           taught: torch.Tensor | None = None) -> Losses:
+    """Compare the network's answer with the truth, and with what a teacher says.
+
+    `taught` are a teacher's log-probabilities of the samples that are scarce.
+    """
     semantic = features.semantic.float()
     return Losses(
         semantic=semantic_loss(semantic, batch, overlap=overlap),
         centres=centre_loss(features.centres.float(), batch.centres, batch.is_counted),
         offsets=offset_loss(features.offsets.float(), batch.offsets, batch.weights),
         imitation=semantic.new_zeros(()) if taught is None
-        else imitation_loss(semantic, taught.semantic.float()))
+        else imitation_loss(semantic[batch.is_scarce], taught))
 
 
 def imitation_loss(logits: torch.Tensor, taught: torch.Tensor) -> torch.Tensor:
-    """Return how far (N, C, h, w) logits are from a teacher's: the divergence of a pixel.
+    """Return how far (N, C, h, w) logits are from a teacher's log-probabilities: the divergence.
 
     After Hinton et al. 2015, "Distilling the knowledge in a neural network", at temperature 1.
     Void pixels count too: the teacher has an opinion on them.
     """
-    own, other = (functional.log_softmax(x, dim=1) for x in (logits, taught))
-    return (other.exp() * (other - own)).sum(dim=1).mean()
+    own = functional.log_softmax(logits, dim=1)
+    return (taught.exp() * (taught - own)).sum(dim=1).mean()
 
 
 def semantic_loss(logits: torch.Tensor, batch: Batch, *, overlap: float) -> torch.Tensor:

@@ -29,6 +29,7 @@ from training.export import new_network, PACKAGE_WEIGHTS, STREET, write_weights
 from training.losses import Losses, losses
 from training.plan import Clock, Machine, Plan
 from training.synthetic import read_synthetic
+from training.teacher import Teacher
 
 RUNS = Path('training/runs')
 SYNTHETIC_FRAMES = 2400
@@ -45,8 +46,8 @@ class Trainer:
     """
 
     def __init__(self, plan: Plan, device: torch.device, *, threads: int = 2,
-                 teacher: StreetNetwork | None = None) -> None:
-        """Start from fresh weights; a teacher is imitated and does not change."""
+                 teacher: Teacher | None = None) -> None:
+        """Start from fresh weights; a teacher is imitated where a source has few frames."""
         torch.manual_seed(plan.seed)
         self.plan = plan
         self.device = device
@@ -58,7 +59,7 @@ class Trainer:
         self.average = new_network(channels).to(device).requires_grad_(False)
         self.average.load_state_dict(self.network.state_dict())
         self.optimiser = torch.optim.AdamW(_groups(self.network, plan.weight_decay))
-        self._teacher = teacher.eval().requires_grad_(False).to(device) if teacher else None
+        self._teacher = teacher
         self._replicas = [_replica(self.network) for _ in range(plan.parts)]
         self._threads = ThreadPoolExecutor(
             threads, initializer=torch.set_num_threads, initargs=(1,))
@@ -89,11 +90,15 @@ class Trainer:
         images = batch.normalised_images()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._is_bf16):
             features = replica(images)
-            taught = self._teacher(images) if self._teacher else None
+            taught = self._ask_teacher(images[batch.is_scarce])
         result = losses(features, batch, overlap=self.plan.overlap, taught=taught)
         replica.zero_grad()
         result.total.backward()
         return result.detached()
+
+    def _ask_teacher(self, images: torch.Tensor) -> torch.Tensor | None:
+        """Return what there is to imitate."""
+        return self._teacher(images) if self._teacher and len(images) else None
 
     @torch.no_grad()
     def _share_buffers(self) -> None:
@@ -219,12 +224,12 @@ def first_weights(path: Path) -> Mapping[str, torch.Tensor]:
     return average
 
 
-def read_teacher(path: Path) -> StreetNetwork:
-    """Return the network of a checkpoint or a weights file, of whatever width."""
+def read_teacher(path: Path, device: torch.device) -> Teacher:
+    """Return the network of a checkpoint or a weights file, of whatever width, as a teacher."""
     weights = first_weights(path)
     network = new_network(CHANNELS.times(width_of(weights)))
     network.load_state_dict(weights)
-    return network
+    return Teacher(network, device)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -239,7 +244,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.backends.cudnn.benchmark = True  # the sizes are two
     trainer = Trainer(
         _plan(options, parts=options.parts or machine.parts), device, threads=options.threads,
-        teacher=read_teacher(options.teacher) if options.teacher else None)
+        teacher=read_teacher(options.teacher, device) if options.teacher else None)
     run = RUNS / options.run
     _begin(trainer, run / 'checkpoint.pt', options)
     sources = [read_camvid(*options.splits)] if options.splits else []
@@ -320,7 +325,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--width', type=int, choices=WIDTHS, default=Plan.width,
                         help='channels, as a multiple; a wide network is trained to be a teacher')
     parser.add_argument('--teacher', type=Path,
-                        help='checkpoint or weights file of a network that is imitated')
+                        help='checkpoint or weights file of a network that is imitated on '
+                        "CamVid's frames: the street has exact labels without end")
     parser.add_argument('--evaluate', action=argparse.BooleanOptionalAction, default=True,
                         help="measure the weights at the end, into the run's report.json")
     parser.add_argument('--device', default='', help='cuda or cpu; by default the best there is')

@@ -2,6 +2,7 @@
 """The training learns from exact targets, and goes on after a stop as if there had been none."""
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 import json
 from pathlib import Path
@@ -31,10 +32,11 @@ from training.data import (
     View,
     warp,
 )
-from training.export import PACKAGE_WEIGHTS, STREET, TRAIN_WEIGHTS, write_weights
+from training.export import new_network, PACKAGE_WEIGHTS, STREET, TRAIN_WEIGHTS, write_weights
 from training.losses import centre_loss, imitation_loss, offset_loss, overlap_loss
 from training.plan import Machine, Plan
 from training.synthetic import compact_ids, FIRST_UNSEEN_SEED, frame_numbers, read_synthetic
+from training.teacher import Teacher
 from training.train import (
     _parse,
     first_weights,
@@ -66,6 +68,12 @@ def frames() -> Labelled:
     instances = (classes == CAR) * 1 + (classes == PEDESTRIAN) * 2
     images = rng.integers(0, 256, (2, 48, 64, 3), np.uint8)
     return Labelled(images=images, classes=classes, instances=instances.astype(np.uint8))
+
+
+@pytest.fixture(scope='module')
+def scarce(frames) -> Labelled:
+    """Return the two frames as a source of few."""
+    return replace(frames, is_scarce=True)
 
 
 def view_of(instances: np.ndarray, classes: np.ndarray) -> View:
@@ -239,24 +247,47 @@ def test_training_starts_from_a_checkpoint_or_from_a_weights_file(tmp_path):
             assert torch.equal(tensor, other.average.state_dict()[key])
 
 
-def test_a_wide_teacher_is_imitated_and_does_not_change(tmp_path, frames):
+def test_a_wide_teacher_is_imitated_and_does_not_change(tmp_path, scarce):
     wide = Trainer(replace(PLAN, width=2), CPU)
     write_weights(tmp_path / 'wide.safetensors', wide.average.state_dict(), STREET)
-    teacher = read_teacher(tmp_path / 'wide.safetensors')
-    before = {name: tensor.clone() for name, tensor in teacher.state_dict().items()}
+    teacher = read_teacher(tmp_path / 'wide.safetensors', CPU)
+    image = torch.rand(1, 3, 48, 64)
+    before = teacher(image)
     pupil = Trainer(replace(PLAN, steps=40), CPU, teacher=teacher)
     alone = Trainer(replace(PLAN, steps=40), CPU)
-    batch = Samples([frames], batch_size=2, seed=1, size_at=size_at)[0]
+    batch = Samples([scarce], batch_size=2, seed=1, size_at=size_at)[0]
     for _ in range(5):
         pupil.train_step(batch)
         assert alone.train_step(batch).imitation == 0
-    image = torch.rand(1, 3, 48, 64)
-    far, near = (imitation_loss(student.network(image).semantic, teacher(image).semantic)
+    far, near = (imitation_loss(student.network(image).semantic, teacher(image))
                  for student in (alone, pupil))
     assert near < far
-    assert all(torch.equal(before[name], tensor)
-               for name, tensor in teacher.state_dict().items())
-    assert not any(parameter.grad is not None for parameter in teacher.parameters())
+    assert torch.equal(teacher(image), before)
+
+
+def test_a_teacher_says_the_mean_of_an_image_and_its_mirror_image():
+    network = new_network().eval()
+    image = torch.rand(2, 3, 48, 64)
+    seen, mirrored = (network(x).semantic.softmax(dim=1) for x in (image, image.flip(3)))
+    said = Teacher(copy.deepcopy(network), CPU)(image)
+    torch.testing.assert_close(said.exp(), (seen + mirrored.flip(3)) / 2)
+
+
+def test_a_teacher_is_asked_about_frames_of_which_there_are_few(frames, scarce):
+    asked = []
+
+    def teacher(images):
+        asked.append(len(images))
+        return torch.full((len(images), 11, 24, 32), 1 / 11).log()
+
+    trainer = Trainer(replace(PLAN, batch_size=4), CPU, teacher=teacher)
+    mixed = Samples([scarce, frames], batch_size=4, seed=1, size_at=size_at)[0]
+    np.testing.assert_array_equal(mixed.is_scarce, [True, False, True, False])
+    assert trainer.train_step(mixed).imitation > 0
+    assert asked == [1, 1]
+    plenty = Samples([frames], batch_size=4, seed=1, size_at=size_at)[0]
+    assert trainer.train_step(plenty).imitation == 0
+    assert asked == [1, 1]
 
 
 def test_the_imitation_loss_is_the_divergence_from_the_teacher():
