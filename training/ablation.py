@@ -143,12 +143,13 @@ class Way:
 
 
 WAYS = (
-    Way('as it is: fp32, resized to 576x432'),
+    Way('as it is: fp32, resized to 720x544'),
     Way('ONNX Runtime, fp32', change=in_onnx_runtime),
     Way('ONNX Runtime, int8', change=quantised),
     Way('mean with the mirror image', change=mirrored),
     Way('resized to 480x360', options=ModelOptions(input_size=(480, 360))),
-    Way('resized to 640x480', options=ModelOptions(input_size=(640, 480))),
+    Way('resized to 576x432', options=ModelOptions(input_size=(576, 432))),
+    Way('resized to 864x648', options=ModelOptions(input_size=(864, 648))),
     Way('votes not led on', change=with_votes_as_they_are),
     Way('peaks told from centres by a window', change=with_peaks_as_centres),
     Way('no instances without a centre', change=without_large_regions),
@@ -157,15 +158,18 @@ WAYS = (
 )
 
 
-RECIPE = ('--peak-rate', '1.5e-3', '--parts', '2')
-"""How TRAIN_WEIGHTS were made, besides the trainer's defaults; later words win."""
+RECIPE = ('--peak-rate', '1.5e-3', '--parts', '2', '--teacher', str(TRAIN_WEIGHTS))
+"""How TRAIN_WEIGHTS were made, besides the trainer's defaults; later words win.
+
+The weights that a training starts from are its teacher, too.
+"""
 
 TRAININGS = {
     'the recipe as it is': (),
     'no objects of other frames': ('--pasted', '0'),
     'twice as much of the street as of CamVid': ('--synthetic-turns', '2'),
     'half of the crops balanced': ('--balanced', '0.5'),
-    'overlap loss halved': ('--overlap', '0.5'),
+    'without a teacher': ('--teacher',),
     'every sample recoloured, scales 0.55 to 2': ('--recoloured', '1', '--scales', '0.55', '2'),
     'CamVid alone': ('--synthetic-frames', '0'),
 }

@@ -20,7 +20,7 @@ STREET = Contract(
     class_names=('sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign_symbol', 'fence',
                  'car', 'pedestrian', 'bicyclist'),
     things=('car', 'pedestrian', 'bicyclist'),
-    input_size=(576, 432),
+    input_size=(720, 544),
     mean=(105.0, 108.0, 110.0),
     std=(75.0, 76.0, 76.0),
     score_scale=1.0,

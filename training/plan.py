@@ -21,7 +21,7 @@ class Plan:
     minutes: float = 0.0  # where not 0, the plan ends by the clock and not after its steps
     batch_size: int = 8
     parts: int = 2  # of a batch, each normalised by itself
-    size: tuple[int, int] = (416, 312)  # width, height of the crops, multiples of 4
+    size: tuple[int, int] = (520, 392)  # width, height of the crops, multiples of 4
     whole_from: float = 0.6  # share of the plan; then crops are as large as frames
     peak_rate: float = 2e-3
     warm_up: int = 100  # steps

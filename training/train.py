@@ -324,7 +324,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
                         help='processes that make batches; by default 1, with a GPU all cores')
     parser.add_argument('--width', type=int, choices=WIDTHS, default=Plan.width,
                         help='channels, as a multiple; a wide network is trained to be a teacher')
-    parser.add_argument('--teacher', type=Path,
+    parser.add_argument('--teacher', type=Path, nargs='?',
                         help='checkpoint or weights file of a network that is imitated on '
                         "CamVid's frames: the street has exact labels without end")
     parser.add_argument('--evaluate', action=argparse.BooleanOptionalAction, default=True,

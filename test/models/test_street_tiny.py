@@ -95,7 +95,7 @@ def test_the_packaged_weights_are_small_and_say_what_they_are(model):
         'sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign_symbol', 'fence', 'car',
         'pedestrian', 'bicyclist')
     assert model.label_set.things == {'car', 'pedestrian', 'bicyclist'}
-    assert model.contract.input_size == (576, 432)
+    assert model.contract.input_size == (720, 544)
 
 
 def test_the_listed_size_is_the_real_one_and_below_a_million():

@@ -141,7 +141,7 @@ def test_a_run_by_the_clock_ends_and_goes_on_with_the_time_that_was_left(tmp_pat
 def test_the_last_steps_see_whole_frames():
     plan = Plan(steps=100, size=(64, 48), whole_from=0.75)
     assert [plan.size_at(plan.share(step, elapsed_s=0)) for step in (0, 74, 75, 99)] == [
-        (64, 48), (64, 48), (576, 432), (576, 432)]
+        (64, 48), (64, 48), (720, 544), (720, 544)]
 
 
 def test_a_rare_class_is_drawn_as_often_as_a_common_one():
