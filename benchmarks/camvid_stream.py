@@ -32,6 +32,9 @@ from seg_ros.sim.recording import open_recording
 
 ROOT = Path(__file__).resolve().parent.parent
 RATE_HZ = 15.0
+PRECISION = 'fp32'
+"""Of both: `auto` measures, and may choose another one for the library than for the node."""
+
 CAMVID = Path(os.environ.get('CAMVID_DIR', ROOT.parent / 'shared' / 'data' / 'camvid'))
 
 
@@ -48,7 +51,8 @@ def _play(images: list[NDArray[np.uint8]], *, threads: int, domain: int
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
     child = subprocess.Popen(
         [Path(sys.executable).parent / 'segmentation_node', '--ros-args',
-         '-p', f'threads:={threads}', '-p', 'device:=cpu'], env=environment)
+         '-p', f'threads:={threads}', '-p', 'device:=cpu', '-p', f'model.precision:={PRECISION}'],
+        env=environment)
     context = Context()
     rclpy.init(context=context, domain_id=domain)
     node = Node('camvid', context=context)
@@ -95,7 +99,8 @@ def main() -> None:
     images = [frame.image for frame in open_recording(CAMVID / 'val' / 'images')]
     labels = [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
               for path in sorted((CAMVID / 'val' / 'labels').iterdir())]
-    pipeline = Pipeline(config_from({'device': 'cpu', 'threads': arguments.threads}))
+    pipeline = Pipeline(config_from({
+        'device': 'cpu', 'threads': arguments.threads, 'model.precision': PRECISION}))
     expected = [pipeline.segment(image).class_map for image in tqdm(images, desc='library')]
     answers = play(images, threads=arguments.threads)
     confusion = ConfusionMatrix(pipeline.label_set)
