@@ -10,7 +10,7 @@ from pathlib import Path
 from safetensors.torch import save
 import torch
 
-from seg_ros.models.street_tiny import CHANNELS, Channels, Contract, StreetNetwork
+from seg_ros.models.street_tiny import CHANNELS, Channels, channels_of, Contract, StreetNetwork
 
 PACKAGE_WEIGHTS = Path('seg_ros/models/weights/street_tiny.safetensors')
 TRAIN_WEIGHTS = Path('training/weights/street_tiny_train.safetensors')
@@ -42,6 +42,13 @@ def new_network(channels: Channels = CHANNELS) -> StreetNetwork:
     """Return an untrained network for the street's classes."""
     return StreetNetwork(
         classes=len(STREET.class_names), things=len(STREET.things), channels=channels)
+
+
+def network_of(tensors: Mapping[str, torch.Tensor]) -> StreetNetwork:
+    """Return the network of tensors of whatever width."""
+    network = new_network(channels_of(tensors))
+    network.load_state_dict(tensors)
+    return network
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

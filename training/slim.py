@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from seg_ros.models.street_tiny import CHANNELS, Channels, StreetNetwork
 from training.data import Batch, read_camvid, Samples
-from training.export import new_network, STREET, write_weights
+from training.export import network_of, STREET, write_weights
 from training.losses import losses
 from training.synthetic import read_synthetic
 from training.train import first_weights, RUNS, SYNTHETIC_FRAMES
@@ -62,19 +62,6 @@ def groups(to: Channels) -> list[Group]:
 def _of(blocks: Sequence[str], layer: str) -> tuple[str, ...]:
     """Return the layer of that name of each residual block."""
     return tuple(f'{block}.{layer}' for block in blocks)
-
-
-def channels_of(tensors: Tensors) -> Channels:
-    """Return how wide the network of these tensors is."""
-    return Channels(*(len(tensors[f'{name}.conv.weight'])
-                      for name in ('to_2', 'to_4', 'to_8.0', 'to_16.0', 'mix_4')))
-
-
-def network_of(tensors: Tensors) -> StreetNetwork:
-    """Return the network of tensors of whatever width."""
-    network = new_network(channels_of(tensors))
-    network.load_state_dict(tensors)
-    return network
 
 
 def importance(network: StreetNetwork, batches: Iterable[Batch]) -> dict[str, torch.Tensor]:

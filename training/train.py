@@ -21,15 +21,16 @@ from tqdm import tqdm
 
 from seg_ros.core.memory import keep_freed_memory
 from seg_ros.models.acceleration import preferred_precision
-from seg_ros.models.street_tiny import CHANNELS, read_weights, StreetNetwork, width_of, WIDTHS
+from seg_ros.models.street_tiny import CHANNELS, read_weights, StreetNetwork
 from training import evaluate
 from training.calibrate import calibrate
 from training.data import Augmentation, Batch, Labelled, read_camvid, Samples, SPLITS
-from training.export import new_network, PACKAGE_WEIGHTS, STREET, write_weights
+from training.export import network_of, new_network, PACKAGE_WEIGHTS, STREET, write_weights
 from training.losses import Losses, losses
 from training.plan import Clock, Machine, Plan
 from training.synthetic import read_synthetic
 from training.teacher import Teacher
+from training.widen import widened
 
 RUNS = Path('training/runs')
 SYNTHETIC_FRAMES = 2400
@@ -148,9 +149,10 @@ class Trainer:
         torch.set_rng_state(state['random'])
 
     def start_from(self, weights: Mapping[str, torch.Tensor]) -> None:
-        """Take over weights as a beginning, at step 0."""
-        self.network.load_state_dict(weights)
-        self.average.load_state_dict(weights)
+        """Take over weights as a beginning, at step 0, those of a narrower network too."""
+        wide = widened(weights, self.network.state_dict())
+        self.network.load_state_dict(wide)
+        self.average.load_state_dict(wide)
 
 
 def _replica(network: StreetNetwork) -> StreetNetwork:
@@ -226,10 +228,7 @@ def first_weights(path: Path) -> Mapping[str, torch.Tensor]:
 
 def read_teacher(path: Path, device: torch.device) -> Teacher:
     """Return the network of a checkpoint or a weights file, of whatever width, as a teacher."""
-    weights = first_weights(path)
-    network = new_network(CHANNELS.times(width_of(weights)))
-    network.load_state_dict(weights)
-    return Teacher(network, device)
+    return Teacher(network_of(first_weights(path)), device)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -289,7 +288,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--run', default='street_tiny', help='name of the folder under runs')
     parser.add_argument('--restart', action='store_true', help='forget the checkpoint of the run')
     parser.add_argument('--start-from', type=Path,
-                        help='checkpoint or weights file to take first weights from')
+                        help='checkpoint or weights file to take first weights from, those of a '
+                        'narrower network too')
     parser.add_argument('--steps', type=int, default=Plan.steps)
     parser.add_argument('--minutes', type=float, default=Plan.minutes,
                         help='end by the clock, whatever the number of steps')
@@ -322,12 +322,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--threads', type=int, default=2)
     parser.add_argument('--workers', type=int,
                         help='processes that make batches; by default 1, with a GPU all cores')
-    parser.add_argument('--width', type=int, choices=WIDTHS, default=Plan.width,
+    parser.add_argument('--width', type=int, choices=range(1, 5), default=Plan.width,
                         help='channels, as a multiple; a wide network is trained to be a teacher')
-    parser.add_argument('--teacher', type=Path, nargs='?',
+    parser.add_argument('--teacher', type=Path,
                         help='checkpoint or weights file of a network that is imitated on '
-                        "CamVid's frames (the street has exact labels without end); "
-                        'none where no name follows')
+                        "CamVid's frames (the street has exact labels without end)")
     parser.add_argument('--evaluate', action=argparse.BooleanOptionalAction, default=True,
                         help="measure the weights at the end, into the run's report.json")
     parser.add_argument('--device', default='', help='cuda or cpu; by default the best there is')

@@ -50,15 +50,15 @@ REACH = 24.0
 LIKELY = 0.5
 """Score of a centre that is one: scores are calibrated to it."""
 
-WIDTHS = (1, 2, 3, 4)
-"""How many times the channels of the packaged network a file may have, as teachers do."""
+MOST_CHANNELS = 512
+"""Of a layer; a file with more is damaged, and must not make a network that fills the memory."""
 
 _MULTIPLE = 2 * STRIDE
 _WEIGHTS = 'street_tiny.safetensors'
 _REMEDY = 'reinstall the package or give another file'
 
 MODELS = (
-    ModelInfo(spec='street_tiny', tasks=ALL_TASKS, parameters=417_280, license='Apache-2.0',
+    ModelInfo(spec='street_tiny', tasks=ALL_TASKS, parameters=944_352, license='Apache-2.0',
               summary='small panoptic network for streets, for demonstration and start-up'),
 )
 
@@ -82,10 +82,10 @@ class Channels(NamedTuple):
     """How wide the network is at each resolution, and between decoder and heads."""
 
     at_2: int = 16
-    at_4: int = 32
-    at_8: int = 48
-    at_16: int = 80
-    decoder: int = 32
+    at_4: int = 48
+    at_8: int = 64
+    at_16: int = 128
+    decoder: int = 48
 
     def times(self, width: int) -> Channels:
         """Return those of a network that is `width` times as wide."""
@@ -229,12 +229,13 @@ class StreetNetwork(nn.Module):
                 module.pad()
 
 
-def width_of(tensors: Mapping[str, torch.Tensor]) -> int:
-    """Return the width of the network that tensors belong to; 1 where none does."""
-    stem = tensors.get('to_2.conv.weight', torch.empty(0))
-    width = (stem.shape[0] if stem.ndim else 0) // CHANNELS.at_2
-    # a damaged file must not make a network that fills the memory: 1 is refused for its shapes
-    return width if width in WIDTHS else 1
+def channels_of(tensors: Mapping[str, torch.Tensor]) -> Channels:
+    """Return how wide the network of these tensors is; CHANNELS where they are of none."""
+    writers = 'to_2', 'to_4', 'to_8.0', 'to_16.0', 'mix_4'
+    kernels = (tensors.get(f'{name}.conv.weight', torch.empty(0)) for name in writers)
+    counts = [len(kernel) if kernel.ndim else 0 for kernel in kernels]
+    # what does not fit CHANNELS either is refused for its shapes
+    return Channels(*counts) if all(0 < c <= MOST_CHANNELS for c in counts) else CHANNELS
 
 
 def _twice(x: torch.Tensor, *, like: torch.Tensor) -> torch.Tensor:
@@ -351,7 +352,7 @@ def _build(weights: Weights, name: str) -> StreetNetwork:
     """Make the network for inference; raises ModelError where the tensors do not fit it."""
     contract = weights.contract
     network = StreetNetwork(classes=len(contract.class_names), things=len(contract.things),
-                            channels=CHANNELS.times(width_of(weights.tensors)))
+                            channels=channels_of(weights.tensors))
     fill(network, weights.tensors, name=name, remedy=_REMEDY)
     network.eval()
     network.fuse()
@@ -467,7 +468,9 @@ class StreetTiny:
         """Return the mean probability of a class over the cells of an (H, W) region."""
         logits = features.semantic[0].float()
         cells = torch.from_numpy(sampled(region, logits.shape[1:])).to(logits.device)
-        return float(logits[:, cells].softmax(dim=0)[class_id].mean())
+        # a cell in a row, and numpy's mean: others round differently by the number of threads
+        by_cell = logits[:, cells].T.contiguous().softmax(dim=1)
+        return float(by_cell[:, class_id].cpu().numpy().mean())
 
     def _scores(self, features: Features) -> torch.Tensor:
         """Return the (things, h, w) scores: how likely a centre there is a true instance."""

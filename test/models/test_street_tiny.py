@@ -2,11 +2,13 @@
 """street_tiny loads only whole weights, and answers every image at its own size."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 import hashlib
 from importlib import resources
 import json
 from pathlib import Path
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,7 +24,9 @@ from seg_ros.models.agreement import check_frames, equal_share
 from seg_ros.models.contract import ModelError, ModelOptions
 from seg_ros.models.postprocess import Centres, find_centres, group_pixels
 from seg_ros.models.street_tiny import (
+    CHANNELS,
     Channels,
+    channels_of,
     Contract,
     Features,
     load,
@@ -34,7 +38,6 @@ from seg_ros.models.street_tiny import (
     StreetTiny,
     STRIDE,
     votes_of_offsets,
-    width_of,
     without_echoes,
     working_size,
 )
@@ -145,10 +148,18 @@ def test_weights_of_another_network_are_one_sentence(tmp_path):
         tmp_path, save(lacking, contract.metadata(lacking)))
 
 
-@pytest.mark.parametrize('channels, width', [(16, 1), (32, 2), (64, 4), (3_200_000, 1), (7, 1)])
-def test_a_file_has_a_width_in_bounds(channels, width):
-    assert width_of({'to_2.conv.weight': torch.empty(channels, 3, 3, 3, device='meta')}) == width
-    assert width_of({}) == width_of({'to_2.conv.weight': torch.tensor(1.0)}) == 1
+@pytest.mark.parametrize('channels', [CHANNELS, CHANNELS.times(4), Channels(16, 32, 48, 80, 32)])
+def test_a_file_says_how_wide_its_network_is(channels):
+    with torch.device('meta'):
+        network = StreetNetwork(classes=11, things=3, channels=channels)
+    assert channels_of(network.state_dict()) == channels
+
+
+@pytest.mark.parametrize('kernel', [(3_200_000, 3, 3, 3), (0, 3, 3, 3), ()])
+def test_a_damaged_file_does_not_decide_how_wide_a_network_is(kernel):
+    with torch.device('meta'):
+        damaged = {**TENSORS, 'to_2.conv.weight': torch.empty(kernel)}
+    assert channels_of(damaged) == channels_of({}) == CHANNELS
 
 
 def test_a_wide_network_is_loaded_as_such(tmp_path):
@@ -284,19 +295,35 @@ def test_a_batch_of_different_sizes_gives_the_same_as_one_by_one(model):
         np.testing.assert_array_equal(alone.instances.scores, result.instances.scores)
 
 
-def test_an_answer_does_not_depend_on_the_number_of_threads(model):
-    threads = torch.get_num_threads()
-    image = check_frames('480x360')[2]
+def with_threads(count: int, call: Callable[[], Any]) -> Any:
+    """Return what a call returns where torch has so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
     try:
-        torch.set_num_threads(1)
-        alone = model.predict([image])[0]
-        torch.set_num_threads(2)
-        shared = model.predict([image])[0]
+        return call()
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
+
+
+def test_an_answer_does_not_depend_on_the_number_of_threads(model):
+    image = check_frames('480x360')[2]
+    alone, shared = (with_threads(count, lambda: model.predict([image])[0]) for count in (1, 2))
     np.testing.assert_array_equal(alone.instance_map, shared.instance_map)
     np.testing.assert_array_equal(alone.confidence, shared.confidence)
     np.testing.assert_array_equal(alone.instances.scores, shared.instances.scores)
+
+
+@pytest.mark.parametrize('rows', [2, 240, 544])
+def test_the_score_of_a_region_does_not_depend_on_the_number_of_threads(model, rows):
+    logits = torch.randn((1, 11, 272, 360), generator=torch.Generator().manual_seed(rows))
+    features = Features(logits, torch.empty(0), torch.empty(0))
+    region = np.zeros((544, 719), bool)
+    region[:rows, 1:] = True
+    scores = [with_threads(count, lambda: model._share_of_class(features, CAR, region))
+              for count in (1, 2, 3)]
+    inside = logits.softmax(dim=1)[0, CAR, :rows // 2, 1:].double()
+    assert scores == [pytest.approx(float(inside.mean()), abs=1e-5)] * 3
+    assert len(set(scores)) == 1
 
 
 def test_read_only_and_strided_images_are_read_as_they_look(model):

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from seg_ros.models.street_tiny import Channels, StreetNetwork
+from seg_ros.models.street_tiny import Channels, channels_of, StreetNetwork
 from training.data import Labelled, Samples
-from training.slim import channels_of, groups, importance, network_of, slimmed
+from training.export import network_of
+from training.slim import groups, importance, slimmed
 
 WIDE, NARROW = Channels(8, 24, 16, 24, 16), Channels(8, 16, 8, 16, 8)
 
