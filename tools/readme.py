@@ -120,21 +120,29 @@ def _by_class(report: dict[str, Any]) -> str:
 
 def _ablation(report: dict[str, Any]) -> str:
     """Return what single changes of street_tiny are worth."""
-    head = ['| change | mIoU, CamVid val | PQ, streets | CPU time of a frame, ms |',
-            '|---|---|---|---|']
     lines = [f'The weights of `train` alone, run in other ways on {report["val_frames"]} frames '
              f'of CamVid val and {report["street_frames"]} of unseen streets; the whole of '
-             '`predict` on one core, median:', '', *head, *_ablation_rows(report['ways'])]
+             '`predict` on one core, median:', '',
+             '| change | mIoU, CamVid val | PQ, streets | CPU time of a frame, ms |',
+             '|---|---|---|---|']
+    lines += [f'| {name} | {row["val_miou"]:.3f} | {row["pq"]:.3f} | {row["cpu_ms"]:.0f} |'
+              for name, row in report['ways'].items()]
     if report['trainings']:
-        lines += ['', f'Trained for {report["steps"]} steps from those weights, each with '
-                  'one change:', '', *head, *_ablation_rows(report['trainings'])]
+        lines += ['', f'Trained for {report["steps"]} steps from those weights, each with one '
+                  'change, once a seed:', '', *_trainings(report['trainings'])]
     return '\n'.join(lines)
 
 
-def _ablation_rows(rows: dict[str, Any]) -> list[str]:
-    """Return a line a change."""
-    return [f'| {name} | {row["val_miou"]:.3f} | {row["pq"]:.3f} | {row["cpu_ms"]:.0f} |'
-            for name, row in rows.items()]
+def _trainings(rows: dict[str, dict[str, Any]]) -> list[str]:
+    """Return a line a change, with what every seed gave."""
+    seeds = list(next(iter(rows.values())))
+    lines = [f'| change | mIoU, CamVid val, seeds {", ".join(seeds)} | PQ, streets |',
+             '|---|---|---|']
+    for name, by_seed in rows.items():
+        val, pq = (', '.join(f'{result[figure]:.3f}' for result in by_seed.values())
+                   for figure in ('val_miou', 'pq'))
+        lines.append(f'| {name} | {val} | {pq} |')
+    return lines
 
 
 def _drives(report: dict[str, Any]) -> str:

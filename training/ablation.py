@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measures what single changes are worth: of how the network is run, and of how it is trained.
 
-Rows of training cost a short training each, all of one budget and from the same weights, and
-run only where `--steps` says so. What was measured on the same weights is kept.
+Rows of training cost a short training each for every seed, all of one budget and from the same
+weights, and run only where `--steps` says so. What was measured on the same weights is kept.
 """
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+import itertools
 import json
 import logging
 from pathlib import Path
@@ -43,6 +44,7 @@ from training.evaluate import (
     write_report,
 )
 from training.export import TRAIN_WEIGHTS
+from training.plan import Plan
 from training.synthetic import FIRST_UNSEEN_SEED
 
 REPORT = Path('reports/street_tiny_ablation.json')
@@ -172,12 +174,11 @@ TRAININGS = {
 }
 
 
-def trained(name: str, changes: Sequence[str], *, steps: int, run: str) -> Path:
+def trained(changes: Sequence[str], *, steps: int, seed: int, run: str) -> Path:
     """Train a row from TRAIN_WEIGHTS; return its own."""
     output = train.RUNS / run / 'street_tiny.safetensors'
-    _logger.info('training: %s', name)
-    train.main([*RECIPE, *changes, '--steps', str(steps), '--run', run, '--restart',
-                '--no-evaluate', '--start-from', str(TRAIN_WEIGHTS),
+    train.main([*RECIPE, *changes, '--steps', str(steps), '--seed', str(seed), '--run', run,
+                '--restart', '--no-evaluate', '--start-from', str(TRAIN_WEIGHTS),
                 '--output', str(output)])
     return output
 
@@ -211,6 +212,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure the rows that are missing, and write the report after each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--steps', type=int, default=0, help='of each training; 0 for none')
+    parser.add_argument('--seeds', type=int, nargs='+', default=[Plan.seed],
+                        help='of the trainings; each row is trained once with each')
     parser.add_argument('--output', type=Path, default=REPORT)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format='%(message)s')
@@ -227,11 +230,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     if report['steps'] != options.steps:
         report |= {'steps': options.steps, 'trainings': {}}
-    for number, (name, changes) in enumerate(TRAININGS.items()):
-        if name not in report['trainings']:
-            path = trained(name, changes, steps=options.steps, run=f'ablation/{number}')
+    for seed, (number, name) in itertools.product(options.seeds, enumerate(TRAININGS)):
+        rows = report['trainings'].setdefault(name, {})
+        if str(seed) not in rows:
+            _logger.info('training: %s, seed %d', name, seed)
+            path = trained(TRAININGS[name], steps=options.steps, seed=seed,
+                           run=f'ablation/{number}_{seed}')
             model = StreetTiny(ModelOptions(weights=str(path)))
-            report['trainings'][name] = measure(model, frames, title=name)
+            rows[str(seed)] = measure(model, frames, title=name)
             write_report(options.output, report)
 
 

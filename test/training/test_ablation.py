@@ -52,11 +52,17 @@ def test_without_a_step_of_the_grouping_instances_differ_and_classes_do_not(chan
                for one, other in zip(before, after, strict=True))
 
 
-def test_only_missing_rows_are_measured_and_other_weights_start_anew(tmp_path, monkeypatch):
+@pytest.fixture
+def _few_frames(monkeypatch):
+    """Measure one way, on a frame of val that is none, and on one street."""
     examples = list(street_examples(range(10_000, 10_001), frames=1))
     monkeypatch.setattr(ablation, 'camvid_examples', lambda split: examples)
     monkeypatch.setattr(ablation, 'STREETS', range(10_000, 10_001))
     monkeypatch.setattr(ablation, 'WAYS', ablation.WAYS[:1])
+
+
+@pytest.mark.usefixtures('_few_frames')
+def test_only_missing_rows_are_measured_and_other_weights_start_anew(tmp_path):
     path, name = tmp_path / 'report.json', ablation.WAYS[0].name
     ablation.main(['--output', str(path)])
     report = json.loads(path.read_text())
@@ -68,6 +74,27 @@ def test_only_missing_rows_are_measured_and_other_weights_start_anew(tmp_path, m
     path.write_text(json.dumps({**report, 'weights_sha256': 'of others'}))
     ablation.main(['--output', str(path)])
     assert json.loads(path.read_text())['ways'][name]['pq'] >= 0
+
+
+@pytest.mark.usefixtures('_few_frames')
+def test_every_row_is_trained_once_with_each_seed(tmp_path, monkeypatch):
+    done = []
+
+    def trained(changes, *, steps, seed, run):
+        done.append((changes, steps, seed))
+        return ablation.TRAIN_WEIGHTS
+
+    monkeypatch.setattr(ablation, 'trained', trained)
+    monkeypatch.setattr(ablation, 'TRAININGS', {'as it is': (), 'hot': ('--peak-rate', '1')})
+    path = tmp_path / 'report.json'
+    ablation.main(['--steps', '3', '--output', str(path)])
+    assert done == [((), 3, 1), (('--peak-rate', '1'), 3, 1)]
+    ablation.main(['--steps', '3', '--seeds', '1', '2', '--output', str(path)])
+    assert done[2:] == [((), 3, 2), (('--peak-rate', '1'), 3, 2)]
+    rows = json.loads(path.read_text())['trainings']
+    assert list(rows) == ['as it is', 'hot']
+    assert all(list(row) == ['1', '2'] for row in rows.values())
+    assert rows['hot']['2']['val_miou'] > 0.3
 
 
 def test_every_training_row_is_a_command_that_the_trainer_takes():
