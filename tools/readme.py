@@ -136,7 +136,8 @@ def _ablation(report: dict[str, Any]) -> str:
 def _trainings(rows: dict[str, dict[str, Any]]) -> list[str]:
     """Return a line a change, with what every seed gave."""
     seeds = list(next(iter(rows.values())))
-    lines = [f'| change | mIoU, CamVid val, seeds {", ".join(seeds)} | PQ, streets |',
+    of = f'seed{"s" * (len(seeds) > 1)} {", ".join(seeds)}'
+    lines = [f'| change | mIoU, CamVid val, {of} | PQ, streets |',
              '|---|---|---|']
     for name, by_seed in rows.items():
         val, pq = (', '.join(f'{result[figure]:.3f}' for result in by_seed.values())

@@ -324,9 +324,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
                         help='processes that make batches; by default 1, with a GPU all cores')
     parser.add_argument('--width', type=int, choices=range(1, 5), default=Plan.width,
                         help='channels, as a multiple; a wide network is trained to be a teacher')
-    parser.add_argument('--teacher', type=Path,
+    parser.add_argument('--teacher', type=Path, nargs='?',
                         help='checkpoint or weights file of a network that is imitated on '
-                        "CamVid's frames (the street has exact labels without end)")
+                        "CamVid's frames (the street has exact labels without end); none "
+                        'without a file')
     parser.add_argument('--evaluate', action=argparse.BooleanOptionalAction, default=True,
                         help="measure the weights at the end, into the run's report.json")
     parser.add_argument('--device', default='', help='cuda or cpu; by default the best there is')

@@ -101,4 +101,13 @@ def test_every_training_row_is_a_command_that_the_trainer_takes():
     for changes in ablation.TRAININGS.values():
         options = ablation.train._parse([*ablation.RECIPE, *changes, '--steps', '3'])
         plan = ablation.train._plan(options, parts=options.parts)
-        assert (plan.steps, plan.parts) == (3, 2)
+        assert (plan.steps, plan.parts, plan.peak_rate) == (3, 2, 1e-3)
+
+
+def test_the_rows_are_of_what_the_recipe_has():
+    def options(name):
+        return ablation.train._parse([*ablation.RECIPE, *ablation.TRAININGS[name]])
+    recipe = options('the recipe as it is')
+    assert (recipe.synthetic_turns, recipe.teacher) == (2, ablation.TRAIN_WEIGHTS)
+    assert options('as much of the street as of CamVid').synthetic_turns == 1
+    assert options('no teacher').teacher is None
