@@ -12,6 +12,9 @@ import torch
 
 from seg_ros.models.street_tiny import CHANNELS, Channels, channels_of, Contract, StreetNetwork
 
+Tensors = Mapping[str, torch.Tensor]
+"""Of a network, by name."""
+
 PACKAGE_WEIGHTS = Path('seg_ros/models/weights/street_tiny.safetensors')
 TRAIN_WEIGHTS = Path('training/weights/street_tiny_train.safetensors')
 """What the packaged weights were before they learnt from val too: what val measures."""
@@ -29,7 +32,7 @@ STREET = Contract(
 """CamVid's 11 classes in CamVid's order, and round numbers near the mean of its images."""
 
 
-def write_weights(path: Path, tensors: Mapping[str, torch.Tensor], contract: Contract) -> None:
+def write_weights(path: Path, tensors: Tensors, contract: Contract) -> None:
     """Write the tensors with their contract; the file appears whole or not at all."""
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     part = path.with_suffix('.part')
@@ -44,7 +47,7 @@ def new_network(channels: Channels = CHANNELS) -> StreetNetwork:
         classes=len(STREET.class_names), things=len(STREET.things), channels=channels)
 
 
-def network_of(tensors: Mapping[str, torch.Tensor]) -> StreetNetwork:
+def network_of(tensors: Tensors) -> StreetNetwork:
     """Return the network of tensors of whatever width."""
     network = new_network(channels_of(tensors))
     network.load_state_dict(tensors)

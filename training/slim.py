@@ -9,7 +9,7 @@ pruning").
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 import logging
 from pathlib import Path
@@ -19,13 +19,12 @@ from tqdm import tqdm
 
 from seg_ros.models.street_tiny import CHANNELS, Channels, StreetNetwork
 from training.data import Batch, read_camvid, Samples
-from training.export import network_of, STREET, write_weights
+from training.export import network_of, STREET, Tensors, write_weights
 from training.losses import losses
 from training.synthetic import read_synthetic
 from training.train import first_weights, RUNS, SYNTHETIC_FRAMES
 
 _logger = logging.getLogger(__name__)
-Tensors = Mapping[str, torch.Tensor]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 import copy
 import itertools
@@ -25,7 +25,14 @@ from seg_ros.models.street_tiny import CHANNELS, read_weights, StreetNetwork
 from training import evaluate
 from training.calibrate import calibrate
 from training.data import Augmentation, Batch, Labelled, read_camvid, Samples, SPLITS
-from training.export import network_of, new_network, PACKAGE_WEIGHTS, STREET, write_weights
+from training.export import (
+    network_of,
+    new_network,
+    PACKAGE_WEIGHTS,
+    STREET,
+    Tensors,
+    write_weights,
+)
 from training.losses import Losses, losses
 from training.plan import Clock, Machine, Plan
 from training.synthetic import read_synthetic
@@ -148,7 +155,7 @@ class Trainer:
         self.optimiser.load_state_dict(state['optimiser'])
         torch.set_rng_state(state['random'])
 
-    def start_from(self, weights: Mapping[str, torch.Tensor]) -> None:
+    def start_from(self, weights: Tensors) -> None:
         """Take over weights as a beginning, at step 0, those of a narrower network too."""
         wide = widened(weights, self.network.state_dict())
         self.network.load_state_dict(wide)
@@ -218,7 +225,7 @@ def fit(trainer: Trainer, sources: Sequence[Labelled], *, checkpoint: Path,
     save_checkpoint(checkpoint, trainer)
 
 
-def first_weights(path: Path) -> Mapping[str, torch.Tensor]:
+def first_weights(path: Path) -> Tensors:
     """Return the averaged weights of a checkpoint, or those of a weights file."""
     if path.suffix == '.safetensors':
         return read_weights(str(path)).tensors

@@ -2,13 +2,10 @@
 """Gives a trained street_tiny more channels; it answers as before, and learns on with them."""
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 
 from seg_ros.models.street_tiny import channels_of
-
-Tensors = Mapping[str, torch.Tensor]
+from training.export import Tensors
 
 
 def widened(tensors: Tensors, fresh: Tensors) -> dict[str, torch.Tensor]:
