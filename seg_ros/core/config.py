@@ -92,10 +92,10 @@ class TrackingConfig:
         0.1, 'least overlap of an instance with where its track should be now (mean of mask '
         'and box IoU, less for another class)', minimum=0.0, maximum=1.0)
     score_threshold: float = _parameter(
-        0.6, 'instances with a lower score are matched after the others, and only with what fits',
-        minimum=0.0, maximum=1.0)
+        0.6, 'least score of an instance that takes up a track which is missed where it is, '
+        'though it does not fit; with a lower one it gets a new id', minimum=0.0, maximum=1.0)
     min_area: int = _parameter(
-        0, 'instances with fewer pixels are matched as those with a lower score', minimum=0)
+        0, 'least pixels of such an instance', minimum=0)
     max_split_s: float = _parameter(
         0.5, 'seconds that a tracked object stays one instance while the model splits it; a piece '
         'of which the model is sure (score 0.9) is an object at once, and with 0 every piece is',

@@ -170,11 +170,10 @@ class MaskTracker:
     Motion is a Kalman filter in real time (SORT, Bewley et al. 2016). Similarity is how far masks
     and boxes overlap, or how likely the filter finds the box where it is not sure of the place
     (DeepSORT, Wojke et al. 2017), less between unlike classes and colours: the logarithm of the
-    odds that both are one object, so that the largest sum is what is most likely. Sure instances
-    are matched before unsure ones (ByteTrack, Zhang et al. 2022), and before them those that a
-    streaming model names by a query slot, as far as their masks confirm it. What would be new
-    where a track is missed takes that track up, if its colours allow it. Every instance gets an
-    id at once.
+    odds that both are one object, so that the largest sum is what is most likely, whatever the
+    scores. Those that a streaming model names by a query slot are matched first, as far as their
+    masks confirm it. What would be new where a track is missed takes that track up, if its colours
+    allow it. Every instance gets an id at once.
     """
 
     def __init__(self, config: TrackingConfig, label_set: LabelSet, *,
@@ -236,26 +235,25 @@ class MaskTracker:
         track_of = np.full(len(sighting.instances), -1)
         if not len(tracks) or not len(sighting.instances):
             return track_of
-        config, instances = self._config, sighting.instances
         similarity = self._similarity(tracks, sighting)
-        if instances.slots is not None:
-            _assign(track_of, np.where(_same_slot(tracks, instances), similarity, 0),
-                    instances=np.ones(len(instances), bool))
-        sure = (instances.scores >= config.score_threshold) \
-            & (sighting.areas * sighting.step ** 2 >= config.min_area)
-        for stage in (sure, ~sure):
-            _assign(track_of, similarity, instances=stage)
+        if sighting.instances.slots is not None:
+            _assign(track_of, np.where(_same_slot(tracks, sighting.instances), similarity, 0))
+        _assign(track_of, similarity)
         if (track_of < 0).any():
-            _assign(track_of, self._likeness_of_rest(tracks, sighting, track_of), instances=sure)
+            _assign(track_of, self._likeness_of_rest(tracks, sighting, track_of))
         return track_of
 
     def _likeness_of_rest(self, tracks: _Tracks, sighting: Sighting, track_of: Rows) -> Floats:
         """Return (T, N) how alike free tracks and new instances are, where both should be.
 
         New objects are rare where known ones are missed, even if those seem impossible: most
-        often one of the two is a small part. Colours must be known and not speak against it.
+        often one of the two is a small part. Colours must be known and not speak against it, and
+        the instance must be sure and large enough.
         """
+        config, instances = self._config, sighting.instances
         rest = self._affinity_of(tracks, sighting) >= _SAME_ROLE
+        rest &= instances.scores >= config.score_threshold
+        rest &= sighting.areas * sighting.step ** 2 >= config.min_area
         rest &= _box_iou(tracks.motion.position, sighting.measured[None]) > 0
         rest &= known_looks(tracks.looks)[:, None] & known_looks(sighting.looks) & (track_of < 0)
         rest[track_of[track_of >= 0]] = False
@@ -565,12 +563,12 @@ def _box_iou(left: Floats, right: Floats) -> Floats:
     return shared / (areas - shared)
 
 
-def _assign(track_of: Rows, similarity: Floats, *, instances: NDArray[np.bool_]) -> None:
+def _assign(track_of: Rows, similarity: Floats) -> None:
     """Give instances (N,) without a track the free ones that make the sum of similarity largest.
 
     Pairs without a positive similarity stay apart.
     """
-    columns = np.flatnonzero(instances & (track_of < 0))
+    columns = np.flatnonzero(track_of < 0)
     rows = _free(len(similarity), track_of)
     if not len(columns) or not len(rows):
         return

@@ -324,6 +324,18 @@ def test_a_part_too_small_to_be_a_car_is_that_car_where_it_is_missed_and_has_its
     assert ids(followed.update(scene(TIP), stamp=400 * MS, image=coloured(tip))) == expected
 
 
+@pytest.mark.parametrize(('score', 'least', 'expected'), [
+    (0.7, {'score_threshold': 0.6}, [1]), (0.5, {'score_threshold': 0.6}, [2]),
+    (0.7, {'min_area': 12}, [1]), (0.7, {'min_area': 13}, [2])])
+def test_a_part_that_does_not_fit_is_the_missed_car_only_if_it_is_sure_and_large_enough(
+        score, least, expected):
+    red = np.full((*SIZE, 3), (200, 30, 30), np.uint8)
+    followed = tracker(**least)
+    for i in range(4):
+        followed.update(scene((20, 20, 24, 12, CAR)), stamp=i * 100 * MS, image=red)
+    assert ids(followed.update(scene((*TIP, score)), stamp=400 * MS, image=red)) == expected
+
+
 def test_who_is_matched_by_likelihood_does_not_lose_the_name_to_a_part():
     red = np.full((*SIZE, 3), (200, 30, 30), np.uint8)
     car, followed = (20, 20, 24, 12, CAR), tracker()
@@ -361,14 +373,13 @@ def with_slots(segmentation, slots):
         segmentation.instances, slots=np.array(slots, np.int64)))
 
 
-def test_sure_instances_choose_first():
-    unsure, sure = (30, 20, 10, 10, CAR, 0.3), (33, 20, 10, 10, CAR, 0.9)
-    start = scene((30, 20, 10, 10, CAR))
-    near = scene((unsure[0], 20, 3, 10, CAR, 0.3), sure)
-    for threshold, expected in ((0.5, [2, 1]), (0.95, [2, 1]), (0.2, [2, 1])):
-        followed = tracker(score_threshold=threshold, max_split_s=0)
-        follow(followed, [start])
-        assert ids(followed.update(near, stamp=1100 * MS)) == expected
+@pytest.mark.parametrize('scores', [(0.3, 0.9), (0.9, 0.3), (0.61, 0.59)])
+def test_the_instance_that_fits_best_has_the_track_whatever_the_scores(scores):
+    followed = tracker(max_split_s=0)
+    follow(followed, [scene((30, 20, 10, 10, CAR))])
+    better, worse = (30, 20, 10, 10, CAR, scores[0]), (41, 20, 6, 10, CAR, scores[1])
+    assert ids(followed.update(scene(better, worse), stamp=1100 * MS)) == [1, 2]
+    assert ids(followed.update(scene(worse, better), stamp=1200 * MS)) == [2, 1]
 
 
 def test_new_thresholds_count_from_the_next_frame_on():
