@@ -10,6 +10,7 @@ import torch
 from seg_ros.models.contract import ModelOptions
 from seg_ros.models.street_tiny import StreetTiny
 from training import ablation
+from training.calibrate import labelled_cells, mean_iou
 from training.evaluate import street_examples
 
 
@@ -28,6 +29,15 @@ def test_the_mean_with_the_mirror_image_knows_no_left_and_right(model):
     down, right = one.offsets.split(1, dim=1)
     torch.testing.assert_close(down, other.offsets[:, :1].flip(3))
     torch.testing.assert_close(right, -other.offsets[:, 1:].flip(3))
+
+
+def test_classes_calibrated_on_frames_fit_these_better(model, monkeypatch):
+    examples = list(street_examples(range(9_970, 9_972)))
+    monkeypatch.setattr(ablation, 'camvid_examples', lambda split: examples)
+    none = torch.zeros(len(model.label_set))
+    before = mean_iou(labelled_cells(model, examples), none)
+    changed = ablation.calibrated_on_val(model)
+    assert mean_iou(labelled_cells(changed, examples), none) > before
 
 
 def test_eight_bits_in_onnx_runtime_say_nearly_what_torch_says(model, monkeypatch):
