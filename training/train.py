@@ -10,6 +10,7 @@ import itertools
 import logging
 import os
 from pathlib import Path
+from pickle import UnpicklingError
 import time
 from typing import Any
 
@@ -21,6 +22,7 @@ from tqdm import tqdm
 
 from seg_ros.core.memory import keep_freed_memory
 from seg_ros.models.acceleration import preferred_precision
+from seg_ros.models.contract import ModelError
 from seg_ros.models.street_tiny import CHANNELS, read_weights, StreetNetwork
 from training import evaluate
 from training.calibrate import calibrate
@@ -186,8 +188,13 @@ def save_checkpoint(path: Path, trainer: Trainer) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a state."""
-    state: dict[str, Any] = torch.load(path, map_location='cpu', weights_only=True)
+    """Read a state; raises OSError where there is no file, ValueError where it is no state."""
+    try:
+        state: dict[str, Any] = torch.load(path, map_location='cpu', weights_only=True)
+    except (EOFError, RuntimeError, UnpicklingError):
+        state = {}
+    if 'average' not in state:
+        raise ValueError(f'{path} is no checkpoint of a training, or a damaged one')
     return state
 
 
@@ -248,15 +255,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)  # the trainer has threads of its own
     cv2.setNumThreads(1)  # OpenCV's threads do not survive the fork of the loading processes
     torch.backends.cudnn.benchmark = True  # the sizes are two
-    trainer = Trainer(
-        _plan(options, parts=options.parts or machine.parts), device, threads=options.threads,
-        teacher=read_teacher(options.teacher, device) if options.teacher else None)
     run = RUNS / options.run
-    _begin(trainer, run / 'checkpoint.pt', options)
-    sources = [read_camvid(*options.splits)] if options.splits else []
-    if options.synthetic_frames:
-        street = read_synthetic(RUNS / 'synthetic', frames=options.synthetic_frames)
-        sources += options.synthetic_turns * [street]
+    try:
+        trainer = _trainer(options, device, run / 'checkpoint.pt', parts=machine.parts)
+        sources = _sources(options)
+    except (ModelError, OSError, ValueError) as error:
+        raise SystemExit(str(error)) from error
     fit(trainer, sources, checkpoint=run / 'checkpoint.pt',
         workers=machine.workers if options.workers is None else options.workers)
     # a wide network is a teacher: it does not belong into the package
@@ -279,14 +283,28 @@ def _plan(options: argparse.Namespace, *, parts: int) -> Plan:
                                   balanced=options.balanced, pasted=options.pasted))
 
 
-def _begin(trainer: Trainer, checkpoint: Path, options: argparse.Namespace) -> None:
-    """Go on from the run's checkpoint where there is one, or start from other weights."""
+def _sources(options: argparse.Namespace) -> list[Labelled]:
+    """Return what is learnt from, in turn."""
+    sources = [read_camvid(*options.splits)] if options.splits else []
+    if options.synthetic_frames:
+        street = read_synthetic(RUNS / 'synthetic', frames=options.synthetic_frames)
+        sources += options.synthetic_turns * [street]
+    return sources
+
+
+def _trainer(options: argparse.Namespace, device: torch.device, checkpoint: Path, *, parts: int
+             ) -> Trainer:
+    """Go on from the run's checkpoint where there is one, or start, maybe from other weights."""
+    trainer = Trainer(
+        _plan(options, parts=options.parts or parts), device, threads=options.threads,
+        teacher=read_teacher(options.teacher, device) if options.teacher else None)
     if checkpoint.exists() and not options.restart:
         trainer.restore(load_checkpoint(checkpoint))
         _logger.info('resumed %s at step %d, %.0f %% of the plan', checkpoint, trainer.step,
                      100 * trainer.share())
     elif options.start_from:
         trainer.start_from(first_weights(options.start_from))
+    return trainer
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -15,7 +15,14 @@ import torch
 from seg_ros.core.types import VOID
 from seg_ros.models.contract import ModelOptions
 from seg_ros.models.postprocess import find_centres, group_pixels
-from seg_ros.models.street_tiny import load, OFFSET_UNIT, STRIDE, votes_of_offsets
+from seg_ros.models.street_tiny import (
+    CHANNELS,
+    Channels,
+    load,
+    OFFSET_UNIT,
+    STRIDE,
+    votes_of_offsets,
+)
 from training.calibrate import class_shifts, mean_iou
 from training.data import (
     Augmentation,
@@ -362,6 +369,29 @@ def test_the_command_trains_resumes_and_leaves_weights_that_load(tmp_path, monke
     main([*arguments, '--steps', '2'])
     assert load_checkpoint(tmp_path / 'runs/street_tiny/checkpoint.pt')['step'] == 2
     assert load('', ModelOptions(weights=str(tmp_path / 'new.safetensors'))).sha256
+
+
+@pytest.mark.parametrize(('words', 'message'), [
+    (['--start-from', 'wide.safetensors'], 'are wider than the network, expected at most'),
+    (['--start-from', 'none.safetensors'], 'none.safetensors: '),
+    (['--start-from', 'none.pt'], 'none.pt'),
+    (['--teacher', 'empty.pt'], 'empty.pt is no checkpoint'),
+    (['--start-from', 'text.pt'], 'text.pt is no checkpoint'),
+    (['--start-from', 'weights.pt'], 'weights.pt is no checkpoint'),
+    (['--batch-size', '3', '--parts', '2'], '3 samples do not make 2 equal parts'),
+    (['--synthetic-frames', '80001'], '80001 frames would need unseen seeds')])
+def test_what_a_training_cannot_start_with_ends_it_in_one_sentence(
+        words, message, tmp_path, monkeypatch, camvid):
+    monkeypatch.setattr('training.train.RUNS', tmp_path / 'runs')
+    monkeypatch.chdir(tmp_path)
+    wide = new_network(Channels(*(2 * count for count in CHANNELS)))
+    write_weights(Path('wide.safetensors'), wide.state_dict(), STREET)
+    torch.save(wide.state_dict(), 'weights.pt')
+    Path('empty.pt').touch()
+    Path('text.pt').write_text('no state')
+    with pytest.raises(SystemExit, match=message) as caught:
+        main([*words, '--no-evaluate'])
+    assert '\n' not in str(caught.value)
 
 
 def test_a_class_that_is_seen_too_often_is_shifted_down_as_far_as_that_helps():
