@@ -240,11 +240,11 @@ class MaskTracker:
             _assign(track_of, np.where(_same_slot(tracks, sighting.instances), similarity, 0))
         _assign(track_of, similarity)
         if (track_of < 0).any():
-            _assign(track_of, self._likeness_of_rest(tracks, sighting, track_of))
+            _assign(track_of, self._likeness_of_rest(tracks, sighting))
         return track_of
 
-    def _likeness_of_rest(self, tracks: _Tracks, sighting: Sighting, track_of: Rows) -> Floats:
-        """Return (T, N) how alike free tracks and new instances are, where both should be.
+    def _likeness_of_rest(self, tracks: _Tracks, sighting: Sighting) -> Floats:
+        """Return (T, N) how alike tracks and instances are that lie in one place but do not fit.
 
         New objects are rare where known ones are missed, even if those seem impossible: most
         often one of the two is a small part. Colours must be known and not speak against it, and
@@ -255,8 +255,7 @@ class MaskTracker:
         rest &= instances.scores >= config.score_threshold
         rest &= sighting.areas * sighting.step ** 2 >= config.min_area
         rest &= _box_iou(tracks.motion.position, sighting.measured[None]) > 0
-        rest &= known_looks(tracks.looks)[:, None] & known_looks(sighting.looks) & (track_of < 0)
-        rest[track_of[track_of >= 0]] = False
+        rest &= known_looks(tracks.looks)[:, None] & known_looks(sighting.looks)
         unlike = unlikeness(tracks.looks, sighting.looks)
         return np.where(rest, _OTHER_COLOURS - unlike, 0)
 

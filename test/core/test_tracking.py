@@ -306,7 +306,21 @@ def test_a_lost_car_does_not_come_back_in_another_colour():
         assert named[-1] == expected
 
 
+RED = (200, 30, 30)
+RED_CAR = (20, 20, 24, 12, CAR)
 TIP = (32, 26, 3, 4, CAR)  # one 24th of the car that was there
+
+
+def coloured(rgb):
+    return None if rgb is None else np.full((*SIZE, 3), rgb, np.uint8)
+
+
+def after_a_car(image, **parameters):
+    """Return a tracker that has seen the car for four frames, the next one is that of 400 ms."""
+    followed = tracker(**parameters)
+    for i in range(4):
+        followed.update(scene(RED_CAR), stamp=i * 100 * MS, image=image)
+    return followed
 
 
 @pytest.mark.parametrize(('tip', 'expected'), [
@@ -315,12 +329,7 @@ TIP = (32, 26, 3, 4, CAR)  # one 24th of the car that was there
     (None, [2])])  # nothing speaks for it
 def test_a_part_too_small_to_be_a_car_is_that_car_where_it_is_missed_and_has_its_colours(
         tip, expected):
-    def coloured(rgb):
-        return None if rgb is None else np.full((*SIZE, 3), rgb, np.uint8)
-    followed = tracker()
-    for i in range(4):
-        followed.update(scene((20, 20, 24, 12, CAR)), stamp=i * 100 * MS,
-                        image=coloured(tip and (200, 30, 30)))
+    followed = after_a_car(coloured(tip and RED))
     assert ids(followed.update(scene(TIP), stamp=400 * MS, image=coloured(tip))) == expected
 
 
@@ -329,20 +338,15 @@ def test_a_part_too_small_to_be_a_car_is_that_car_where_it_is_missed_and_has_its
     (0.7, {'min_area': 12}, [1]), (0.7, {'min_area': 13}, [2])])
 def test_a_part_that_does_not_fit_is_the_missed_car_only_if_it_is_sure_and_large_enough(
         score, least, expected):
-    red = np.full((*SIZE, 3), (200, 30, 30), np.uint8)
-    followed = tracker(**least)
-    for i in range(4):
-        followed.update(scene((20, 20, 24, 12, CAR)), stamp=i * 100 * MS, image=red)
-    assert ids(followed.update(scene((*TIP, score)), stamp=400 * MS, image=red)) == expected
+    followed = after_a_car(coloured(RED), **least)
+    found = followed.update(scene((*TIP, score)), stamp=400 * MS, image=coloured(RED))
+    assert ids(found) == expected
 
 
 def test_who_is_matched_by_likelihood_does_not_lose_the_name_to_a_part():
-    red = np.full((*SIZE, 3), (200, 30, 30), np.uint8)
-    car, followed = (20, 20, 24, 12, CAR), tracker()
-    for i in range(4):
-        followed.update(scene(car), stamp=i * 100 * MS, image=red)
-    both = scene((45, 26, 3, 4, CAR), car)
-    assert ids(followed.update(both, stamp=400 * MS, image=red)) == [2, 1]
+    followed = after_a_car(coloured(RED))
+    both = scene((45, 26, 3, 4, CAR), RED_CAR)
+    assert ids(followed.update(both, stamp=400 * MS, image=coloured(RED))) == [2, 1]
 
 
 @pytest.mark.parametrize(('slots', 'expected'), [([7, 9], [2, 1]), ([9, 7], [1, 2])])
